@@ -1,0 +1,1 @@
+//! A rule trie keyed by workload identity.

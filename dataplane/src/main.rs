@@ -1,0 +1,2 @@
+//! The `septum` command.
+fn main() {}
