@@ -1,1 +1,6 @@
-//! The dataplane.
+//! The dataplane of Septum: frames in, verdicts, frames out.
+
+pub mod burst;
+pub mod drop_reason;
+pub mod port;
+pub mod wire;

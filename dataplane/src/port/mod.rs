@@ -1,0 +1,88 @@
+//! Ports: where frames come from and go to.
+//!
+//! A port has one queue for each worker; a [`PortQueue`] is that queue, owned by that worker alone, so
+//! receiving and transmitting take no lock. Frames carry their `virtio_net_hdr` on every kind of port; one
+//! whose device knows none adds and removes it.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use crate::burst::{Burst, Frames};
+use crate::drop_reason::UndeliveredReason;
+
+/// One worker's queue of one port.
+pub trait PortQueue {
+    /// Reads frames behind those already in `burst`, until it has no room or the device has no more. Never blocks.
+    ///
+    /// # Errors
+    /// [`PortGone`] when the device has disappeared; every later call says so too.
+    fn receive(&mut self, burst: &mut Burst) -> Result<usize, PortGone>;
+
+    /// Writes frames in order. Never blocks: what the device does not take now is undelivered. A frame whose
+    /// offload the port lacks ([`PortQueue::offloads`]) is the caller's mistake.
+    fn transmit(&mut self, frames: Frames<'_>, outcome: &mut TransmitOutcome);
+
+    /// What a descriptor must be polled for; `None` for ports in memory, which are always ready.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+
+    /// What the far side takes unfinished.
+    fn offloads(&self) -> Offloads;
+}
+
+/// The device behind a port has disappeared (deleted, or its namespace with it).
+#[derive(Debug, thiserror::Error)]
+#[error("the device has disappeared")]
+pub struct PortGone(#[source] pub io::Error);
+
+/// What became of the frames of a [`PortQueue::transmit`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransmitOutcome {
+    /// Frames that the device took.
+    pub transmitted: u64,
+    /// Bytes of those, without virtio headers.
+    pub bytes: u64,
+    /// Frames that it did not take, by [`UndeliveredReason::index`].
+    pub undelivered: [u64; UndeliveredReason::COUNT],
+}
+
+impl TransmitOutcome {
+    /// Counts a frame of `length` bytes (virtio header included) that the device took.
+    pub fn sent(&mut self, length: usize) {
+        self.transmitted += 1;
+        self.bytes += length.saturating_sub(crate::burst::ETHERNET) as u64;
+    }
+
+    /// Counts a frame that the device did not take.
+    pub fn lost(&mut self, reason: UndeliveredReason) {
+        self.undelivered[reason.index()] += 1;
+    }
+}
+
+/// What a port's far side takes unfinished (linux/if_tun.h `TUN_F_*`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offloads {
+    /// Frames whose transport checksum is still to be filled in.
+    pub checksum: bool,
+    /// TCP over IPv4 super-frames.
+    pub tso4: bool,
+    /// TCP over IPv6 super-frames.
+    pub tso6: bool,
+    /// UDP super-frames (`VIRTIO_NET_HDR_GSO_UDP_L4`), both families.
+    pub uso: bool,
+}
+
+impl Offloads {
+    /// Everything.
+    pub const ALL: Self = Self { checksum: true, tso4: true, tso6: true, uso: true };
+    /// Nothing: every frame must be whole.
+    pub const NONE: Self = Self { checksum: false, tso4: false, tso6: false, uso: false };
+}
+
+/// A port's place in the switch, never reused for another port: the slot is, with the next generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortId {
+    /// Index into tables of ports.
+    pub slot: u16,
+    /// How many ports had this slot before.
+    pub generation: u16,
+}
