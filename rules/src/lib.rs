@@ -12,6 +12,7 @@ pub mod endpoint;
 pub mod flow_key;
 pub mod identity;
 pub mod mac;
+pub mod oracle;
 pub mod policy;
 pub mod port_range;
 pub mod proto;
