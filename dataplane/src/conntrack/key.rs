@@ -1,0 +1,189 @@
+//! The name of a connection: the same for both directions.
+//!
+//! The two ends are put in order, so a packet and its reply give one key, and a [`Direction`] says which way
+//! this packet goes. Addresses are 128 bits, IPv4 as its mapped IPv6 form (a real packet with such an address is a
+//! martian, so the forms cannot meet).
+
+use std::net::IpAddr;
+
+use septum_rules::flow_key::FlowKey;
+use septum_rules::identity::DomainId;
+use septum_rules::proto::{Layer4, Protocol};
+
+/// Both ends in order, packed: two addresses, then ports, protocol and domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionKey(pub(super) [u64; 5]);
+
+/// Which way a packet goes, relative to the order of the ends in its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the lower end to the higher.
+    Up,
+    /// From the higher end to the lower.
+    Down,
+}
+
+impl Direction {
+    /// The other way.
+    pub const fn reversed(self) -> Self {
+        match self {
+            Self::Up => Self::Down,
+            Self::Down => Self::Up,
+        }
+    }
+}
+
+/// An address and a 16-bit number; ordered, so that two ends are.
+type End = (u128, u16);
+
+impl ConnectionKey {
+    /// The key of a flow, and this packet's direction in it.
+    ///
+    /// `echo_identifier` is that of an ICMP query or reply. Queries have no two ports: the asking end gets the identifier,
+    /// the answering end the type of the query, so a request of the other side is another connection.
+    pub fn of(flow: &FlowKey, echo_identifier: u16) -> (Self, Direction) {
+        let (source_port, destination_port) = match icmp_role(flow.layer4) {
+            Some(IcmpRole::Query(asked)) => (echo_identifier, asked),
+            Some(IcmpRole::Reply(asked)) => (asked, echo_identifier),
+            Some(IcmpRole::Other) => (0, flow.layer4.destination),
+            None => (flow.layer4.source, flow.layer4.destination),
+        };
+        let source = (bits(flow.source), source_port);
+        let destination = (bits(flow.destination), destination_port);
+        if source <= destination {
+            (Self::pack(flow.domain, flow.layer4.protocol, source, destination), Direction::Up)
+        } else {
+            (Self::pack(flow.domain, flow.layer4.protocol, destination, source), Direction::Down)
+        }
+    }
+
+    /// The key under which the fragments of one packet are followed; directed, so it never meets a connection's.
+    pub fn of_fragments(flow: &FlowKey, identification: u32) -> Self {
+        let ends = (
+            (bits(flow.source), (identification >> 16) as u16),
+            (bits(flow.destination), identification as u16),
+        );
+        let mut key = Self::pack(flow.domain, flow.layer4.protocol, ends.0, ends.1);
+        key.0[4] |= FRAGMENTS;
+        key
+    }
+
+    /// Whether the last word of a key is that of [`ConnectionKey::of_fragments`].
+    pub(super) const fn rest_is_fragments(rest: u64) -> bool {
+        rest & FRAGMENTS != 0
+    }
+
+    fn pack(domain: DomainId, protocol: Protocol, low: End, high: End) -> Self {
+        let ports = u64::from(low.1) << 48 | u64::from(high.1) << 32;
+        let rest = u64::from(domain.0) << 16 | u64::from(protocol.0);
+        Self([(low.0 >> 64) as u64, low.0 as u64, (high.0 >> 64) as u64, high.0 as u64, ports | rest])
+    }
+
+    /// The flow of the packet that goes in `direction`, as the gates judge it.
+    pub fn flow(&self, direction: Direction) -> FlowKey {
+        let [low_high, low_low, high_high, high_low, rest] = self.0;
+        let low = (u128::from(low_high) << 64 | u128::from(low_low), (rest >> 48) as u16);
+        let high = (u128::from(high_high) << 64 | u128::from(high_low), (rest >> 32) as u16);
+        let (source, destination) = match direction {
+            Direction::Up => (low, high),
+            Direction::Down => (high, low),
+        };
+        let protocol = Protocol(rest as u8);
+        let layer4 = if protocol.has_icmp_type() {
+            // Only queries and one-way messages are ever stored from their opener's side, where the
+            // destination's number is the type (a query's code is zero).
+            Layer4 { protocol, source: 0, destination: destination.1 }
+        } else {
+            Layer4 { protocol, source: source.1, destination: destination.1 }
+        };
+        FlowKey {
+            domain: DomainId((rest >> 16) as u16),
+            source: address(source.0),
+            destination: address(destination.0),
+            layer4,
+        }
+    }
+}
+
+/// Marks a key of fragments; above the protocol's eight bits, below the domain's.
+const FRAGMENTS: u64 = 1 << 8;
+
+/// What an ICMP message is to connection tracking; numbers are `type << 8` of the query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IcmpRole {
+    Query(u16),
+    Reply(u16),
+    Other,
+}
+
+/// The part that an ICMP or ICMPv6 message plays; `None` for other protocols.
+pub(super) fn icmp_role(layer4: Layer4) -> Option<IcmpRole> {
+    const fn asked(icmp_type: u8) -> u16 {
+        u16::from_be_bytes([icmp_type, 0])
+    }
+    let (icmp_type, code) = layer4.icmp_type_code()?;
+    Some(match (layer4.protocol, icmp_type, code) {
+        // RFC 792: echo and timestamp carry an identifier.
+        (Protocol::ICMP, 8 | 13, 0) => IcmpRole::Query(asked(icmp_type)),
+        (Protocol::ICMP, 0, 0) => IcmpRole::Reply(asked(8)),
+        (Protocol::ICMP, 14, 0) => IcmpRole::Reply(asked(13)),
+        // RFC 4443 section 4.
+        (Protocol::ICMPV6, 128, 0) => IcmpRole::Query(asked(128)),
+        (Protocol::ICMPV6, 129, 0) => IcmpRole::Reply(asked(128)),
+        _ => IcmpRole::Other,
+    })
+}
+
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+fn address(bits: u128) -> IpAddr {
+    let v6 = std::net::Ipv6Addr::from_bits(bits);
+    v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(source: &str, destination: &str, layer4: Layer4) -> FlowKey {
+        FlowKey {
+            domain: DomainId(3),
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            layer4,
+        }
+    }
+
+    #[test]
+    fn a_packet_and_its_reply_share_a_key_and_differ_in_direction() {
+        for (a, b) in [("10.0.0.1", "10.0.0.2"), ("10.0.0.2", "10.0.0.1"), ("fd00::1", "fd00::2")] {
+            let there = flow(a, b, Layer4::ports(Protocol::TCP, 40000, 443));
+            let back = flow(b, a, Layer4::ports(Protocol::TCP, 443, 40000));
+            let (key, direction) = ConnectionKey::of(&there, 0);
+            assert_eq!(ConnectionKey::of(&back, 0), (key, direction.reversed()));
+            assert_eq!(key.flow(direction), there);
+            assert_eq!(key.flow(direction.reversed()), back);
+        }
+    }
+
+    #[test]
+    fn an_echo_request_of_the_other_side_is_another_connection() {
+        let request = |a, b| flow(a, b, Layer4::icmp(Protocol::ICMP, 8, 0));
+        let (key, direction) = ConnectionKey::of(&request("10.0.0.1", "10.0.0.2"), 77);
+        let reply = flow("10.0.0.2", "10.0.0.1", Layer4::icmp(Protocol::ICMP, 0, 0));
+        assert_eq!(ConnectionKey::of(&reply, 77), (key, direction.reversed()));
+        assert_ne!(ConnectionKey::of(&request("10.0.0.2", "10.0.0.1"), 77).0, key);
+        assert_eq!(key.flow(direction), request("10.0.0.1", "10.0.0.2"));
+    }
+
+    #[test]
+    fn fragments_never_share_a_key_with_a_connection() {
+        let bare = flow("10.0.0.1", "10.0.0.2", Layer4::bare(Protocol::GRE));
+        assert_ne!(ConnectionKey::of(&bare, 0).0, ConnectionKey::of_fragments(&bare, 0));
+    }
+}
