@@ -6,4 +6,5 @@ pub mod conntrack;
 pub mod counters;
 pub mod drop_reason;
 pub mod port;
+pub mod sys;
 pub mod wire;

@@ -1,0 +1,10 @@
+//! The operating system: every call that the safe libraries do not wrap, wrapped once.
+//!
+//! The only place in this crate where `unsafe` stands, each block with its reason. What is handed out is safe:
+//! descriptors are owned ([`std::os::fd::OwnedFd`]), errors are [`std::io::Error`] or a type of their own.
+//! Nothing here knows of policies, frames' contents or the pipeline.
+
+pub mod namespace;
+pub mod netlink;
+pub mod sandbox;
+pub mod signal;

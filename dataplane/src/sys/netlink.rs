@@ -1,0 +1,304 @@
+//! Devices, addresses and routes, by name or by index (rtnetlink(7)).
+//!
+//! Synchronous: one request, its acknowledgement, the next. A [`Netlink`] speaks to the namespace in which it
+//! was opened, wherever it is used afterwards. No `unsafe`: the netlink crates build and parse the messages.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use septum_rules::mac::MacAddress;
+
+/// A connection to the kernel's tables of devices, addresses and routes in one network namespace.
+#[derive(Debug)]
+pub struct Netlink {
+    socket: Socket,
+    sequence: u32,
+}
+
+/// A network device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its number in its namespace.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Its Ethernet address, where it has one.
+    pub mac: Option<MacAddress>,
+    /// Layer-3 MTU in bytes.
+    pub mtu: u32,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// What made it (`tun`, `veth` ...); `None` for hardware and the loopback device.
+    pub kind: Option<String>,
+}
+
+impl Netlink {
+    /// Opens a connection to the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// When sockets are refused.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    /// All devices of the namespace.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn links(&mut self) -> io::Result<Vec<Link>> {
+        let mut links = Vec::new();
+        let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        self.exchange(request, NLM_F_DUMP, |answer| links.extend(read_link(answer)))?;
+        Ok(links)
+    }
+
+    /// The device of that name.
+    ///
+    /// # Errors
+    /// `ENODEV` when there is none.
+    pub fn link(&mut self, name: &str) -> io::Result<Link> {
+        let mut request = LinkMessage::default();
+        request.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        let mut found = None;
+        self.exchange(RouteNetlinkMessage::GetLink(request), 0, |answer| found = read_link(answer))?;
+        found.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
+    }
+
+    /// Makes two connected devices, the second one in another namespace where one is given.
+    ///
+    /// # Errors
+    /// `EEXIST` when a name is taken; what else the kernel says.
+    pub fn add_veth(
+        &mut self,
+        name: &str,
+        peer: &str,
+        peer_namespace: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        let mut far = LinkMessage::default();
+        far.attributes.push(LinkAttribute::IfName(peer.to_owned()));
+        if let Some(namespace) = peer_namespace {
+            far.attributes.push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
+        }
+        let mut near = LinkMessage::default();
+        near.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        near.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(far))),
+        ]));
+        self.create(RouteNetlinkMessage::NewLink(near))
+    }
+
+    /// Deletes a device, for a veth both ends.
+    ///
+    /// # Errors
+    /// `ENODEV` when there is none; `EOPNOTSUPP` for devices that cannot be deleted.
+    pub fn delete_link(&mut self, index: u32) -> io::Result<()> {
+        let mut request = LinkMessage::default();
+        request.header.index = index;
+        self.request(RouteNetlinkMessage::DelLink(request))
+    }
+
+    /// Sets the device up or down.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_up(&mut self, index: u32, up: bool) -> io::Result<()> {
+        self.set_flag(index, LinkFlags::Up, up)
+    }
+
+    /// Lets the device answer ARP, or keeps it silent.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_arp(&mut self, index: u32, arp: bool) -> io::Result<()> {
+        self.set_flag(index, LinkFlags::Noarp, !arp)
+    }
+
+    /// Sets the Ethernet address.
+    ///
+    /// # Errors
+    /// `EADDRNOTAVAIL` for a group address; what else the kernel says.
+    pub fn set_mac(&mut self, index: u32, mac: MacAddress) -> io::Result<()> {
+        self.set_attribute(index, LinkAttribute::Address(mac.0.to_vec()))
+    }
+
+    /// Sets the layer-3 MTU in bytes.
+    ///
+    /// # Errors
+    /// `EINVAL` outside what the device can do.
+    pub fn set_mtu(&mut self, index: u32, mtu: u32) -> io::Result<()> {
+        self.set_attribute(index, LinkAttribute::Mtu(mtu))
+    }
+
+    /// Moves the device into another namespace, where it arrives down and without addresses. About 18 ms:
+    /// making it there is faster.
+    ///
+    /// # Errors
+    /// `EEXIST` when its name is taken there; what else the kernel says.
+    pub fn move_link(&mut self, index: u32, namespace: BorrowedFd<'_>) -> io::Result<()> {
+        self.set_attribute(index, LinkAttribute::NetNsFd(namespace.as_raw_fd()))
+    }
+
+    /// Adds an address; an IPv6 one without duplicate address detection (RFC 4862 section 5.4), so that it can
+    /// be used at once.
+    ///
+    /// # Errors
+    /// `EEXIST` when the device has it; what else the kernel says.
+    pub fn add_address(&mut self, index: u32, address: IpAddr, prefix_length: u8) -> io::Result<()> {
+        let mut request = AddressMessage::default();
+        request.header.family = family_of(address);
+        request.header.prefix_len = prefix_length;
+        request.header.index = index;
+        request.attributes.push(AddressAttribute::Local(address));
+        request.attributes.push(AddressAttribute::Address(address));
+        match address {
+            IpAddr::V4(v4) if prefix_length < 31 => {
+                let hosts = u32::MAX.checked_shr(u32::from(prefix_length)).unwrap_or(0);
+                request.attributes.push(AddressAttribute::Broadcast((v4.to_bits() | hosts).into()));
+            }
+            IpAddr::V4(_) => {}
+            IpAddr::V6(_) => request.header.flags = AddressHeaderFlags::Nodad,
+        }
+        self.create(RouteNetlinkMessage::NewAddress(request))
+    }
+
+    /// Adds the default route of the gateway's family. `on_link` says that the gateway is a neighbour though no
+    /// subnet of the device holds it.
+    ///
+    /// # Errors
+    /// `EEXIST` when there is one; `ENETUNREACH` when the gateway is no neighbour.
+    pub fn add_default_route(&mut self, index: u32, gateway: IpAddr, on_link: bool) -> io::Result<()> {
+        let mut request = RouteMessage::default();
+        request.header = RouteHeader {
+            address_family: family_of(gateway),
+            table: RouteHeader::RT_TABLE_MAIN,
+            protocol: RouteProtocol::Static,
+            scope: RouteScope::Universe,
+            kind: RouteType::Unicast,
+            flags: if on_link { RouteFlags::Onlink } else { RouteFlags::empty() },
+            ..RouteHeader::default()
+        };
+        request.attributes.push(RouteAttribute::Gateway(RouteAddress::from(gateway)));
+        request.attributes.push(RouteAttribute::Oif(index));
+        self.create(RouteNetlinkMessage::NewRoute(request))
+    }
+
+    fn set_flag(&mut self, index: u32, flag: LinkFlags, on: bool) -> io::Result<()> {
+        let mut request = LinkMessage::default();
+        request.header.index = index;
+        request.header.change_mask = flag;
+        request.header.flags = if on { flag } else { LinkFlags::empty() };
+        self.request(RouteNetlinkMessage::SetLink(request))
+    }
+
+    fn set_attribute(&mut self, index: u32, attribute: LinkAttribute) -> io::Result<()> {
+        let mut request = LinkMessage::default();
+        request.header.index = index;
+        request.attributes.push(attribute);
+        self.request(RouteNetlinkMessage::SetLink(request))
+    }
+
+    fn create(&mut self, message: RouteNetlinkMessage) -> io::Result<()> {
+        self.exchange(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, |_| {})
+    }
+
+    fn request(&mut self, message: RouteNetlinkMessage) -> io::Result<()> {
+        self.exchange(message, NLM_F_ACK, |_| {})
+    }
+
+    /// Sends one request and reads its answers: to the end of a dump, to the acknowledgement where one is asked
+    /// for, else to the first.
+    fn exchange(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+        mut answer: impl FnMut(RouteNetlinkMessage),
+    ) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut request = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::from(message));
+        request.header.flags = NLM_F_REQUEST | flags;
+        request.header.sequence_number = self.sequence;
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        self.socket.send(&bytes, 0)?;
+
+        let awaits_end = flags & (NLM_F_ACK | NLM_F_DUMP) != 0;
+        loop {
+            let (datagram, _) = self.socket.recv_from_full()?;
+            let mut rest = &datagram[..];
+            while !rest.is_empty() {
+                let reply = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                // Messages are aligned to four bytes, the last one perhaps not.
+                let taken = (reply.header.length as usize).next_multiple_of(4).min(rest.len());
+                rest = &rest[taken..];
+                if reply.header.sequence_number != self.sequence {
+                    continue;
+                }
+                match reply.payload {
+                    NetlinkPayload::Error(error) => {
+                        return error.code.map_or(Ok(()), |_| Err(error.to_io()));
+                    }
+                    NetlinkPayload::Done(_) => return Ok(()),
+                    NetlinkPayload::InnerMessage(inner) => {
+                        answer(inner);
+                        if !awaits_end {
+                            return Ok(());
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+fn read_link(message: RouteNetlinkMessage) -> Option<Link> {
+    let RouteNetlinkMessage::NewLink(message) = message else { return None };
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        mac: None,
+        mtu: 0,
+        up: message.header.flags.contains(LinkFlags::Up),
+        kind: None,
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(MacAddress),
+            LinkAttribute::LinkInfo(information) => {
+                link.kind = information.into_iter().find_map(|entry| match entry {
+                    LinkInfo::Kind(kind) => Some(kind.to_string()),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+fn family_of(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}

@@ -1,0 +1,19 @@
+//! Ports against a real kernel: devices, namespaces, and the sandbox in which all of this runs.
+
+#[path = "support/namespace.rs"]
+mod namespace;
+
+#[path = "ports/sandbox.rs"]
+mod sandbox;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // The tests of the sandbox start this program again, in one of these roles.
+    if let Some(status) = sandbox::play_role() {
+        return status;
+    }
+    let mut trials = Vec::new();
+    trials.extend(sandbox::trials());
+    namespace::run_trials(trials)
+}

@@ -1,0 +1,31 @@
+//! Tests that need network namespaces: all of them run in one sandbox, so that nothing touches this machine and
+//! nothing is left of them, even when they are killed.
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use septum::sys::sandbox;
+
+/// Runs `trials` inside a sandbox. Where the kernel refuses one, says why and counts them as ignored.
+pub(crate) fn run_trials(trials: Vec<Trial>) -> ExitCode {
+    let arguments = Arguments::from_args();
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    let mut trials = Some(trials);
+    let inside = || match libtest_mimic::run(&arguments, trials.take().unwrap_or_default()).has_failed() {
+        true => 101,
+        false => 0,
+    };
+    match sandbox::run(inside) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            let reason =
+                std::error::Error::source(&error).map_or(String::new(), |source| format!(": {source}"));
+            eprintln!("skipped: {error}{reason}\nto run these tests: {}", error.fix());
+            let trials = trials.take().unwrap_or_default();
+            let skipped = trials.into_iter().map(|trial| trial.with_ignored_flag(true)).collect();
+            libtest_mimic::run(&arguments, skipped).exit_code()
+        }
+    }
+}
