@@ -8,18 +8,24 @@
 
 pub mod address;
 pub mod date;
+pub mod diagnostic;
+mod document;
 pub mod endpoint;
 pub mod flow_key;
 pub mod identity;
+pub mod invariant;
+pub mod load;
 pub mod mac;
 pub mod oracle;
 pub mod policy;
 pub mod port_range;
 pub mod proto;
+mod resolve;
 pub mod rule;
 pub mod segment;
 pub mod selector;
 pub mod source;
+mod syntax;
 pub mod test_case;
 pub mod verdict;
 pub mod workload;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use crate::address::Prefix;
 use crate::identity::{NetworkId, RuleId, SegmentId, WorkloadId};
+use crate::invariant::Invariant;
+use crate::proto::Service;
 use crate::rule::{DenyWith, Rule};
 use crate::segment::Segment;
 use crate::source::{Place, Sources, Span};
@@ -23,12 +25,16 @@ pub struct Policy {
     pub workloads: Vec<Workload>,
     /// Indexed by [`NetworkId`].
     pub networks: Vec<Network>,
+    /// Named services: rules already hold what they stand for; files of tests may name them.
+    pub services: Vec<NamedService>,
     /// Ports behind which many endpoints live.
     pub uplinks: Vec<Uplink>,
     /// Indexed by [`RuleId`], in file order.
     pub rules: Vec<Rule>,
     /// Checked by `check`, `test` and before every apply.
     pub tests: Vec<TestCase>,
+    /// What must hold for every packet.
+    pub invariants: Vec<Invariant>,
     /// File-wide settings.
     pub settings: Settings,
     /// What it was read from.
@@ -54,6 +60,19 @@ impl Network {
         let holds = |prefixes: &[Prefix]| prefixes.iter().any(|prefix| prefix.contains(address));
         holds(&self.include) && !holds(&self.except)
     }
+}
+
+/// A list of services under a name, `[service]`.
+#[derive(Clone, Debug)]
+pub struct NamedService {
+    /// Its name, unique among services.
+    pub name: Arc<str>,
+    /// What it stands for, each once.
+    pub services: Vec<Service>,
+    /// Whether a rule, a test, an invariant or another service names it.
+    pub used: bool,
+    /// Where it is declared.
+    pub span: Span,
 }
 
 /// A port behind which many endpoints live.

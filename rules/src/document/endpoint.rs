@@ -1,0 +1,378 @@
+//! `[segment.*]`, `[workload.*]` and `[uplink.*]`: who is there, and through which device.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Name;
+use super::decode::{
+    Spanned, Table, boolean, integer, is_word_character, list, parsed, quoted, shortened, some_list, text,
+    word,
+};
+use super::settings::mode;
+use crate::address::{Prefix, PrefixError};
+use crate::diagnostic::{Code, Diagnostic, Sink};
+use crate::mac::MacAddress;
+use crate::segment::Labels;
+use crate::syntax::{Node, Value};
+use crate::workload::{Limits, Namespace, OpenGates, PortKind};
+
+/// Bytes of a device's name without the closing zero (`IFNAMSIZ` of linux/if.h).
+const LONGEST_DEVICE: usize = 15;
+/// IPv4 asks for 68 (RFC 791); a TUN device takes up to 65,535 bytes less its Ethernet header (`tun_net_init`).
+const MTU: std::ops::RangeInclusive<u64> = 68..=65_521;
+
+/// One `[segment.NAME]`.
+#[derive(Debug)]
+pub(crate) struct SegmentText {
+    pub(crate) name: Name,
+    pub(crate) vlan: Option<Spanned<u16>>,
+    pub(crate) subnets: Vec<Spanned<Prefix>>,
+    pub(crate) gateways: Vec<Spanned<IpAddr>>,
+    pub(crate) isolated: bool,
+    pub(crate) audit: Option<bool>,
+    pub(crate) labels: Labels,
+    pub(crate) mtu: Option<u16>,
+}
+
+/// One `[workload.NAME]`.
+#[derive(Debug)]
+pub(crate) struct WorkloadText {
+    pub(crate) name: Name,
+    pub(crate) segment: Option<Spanned<Arc<str>>>,
+    pub(crate) mac: Option<Spanned<MacAddress>>,
+    pub(crate) addresses: Vec<Spanned<IpAddr>>,
+    pub(crate) labels: Labels,
+    pub(crate) promiscuous: Option<Spanned<bool>>,
+    pub(crate) open: OpenGates,
+    pub(crate) audit: Option<bool>,
+    pub(crate) port: Option<PortText>,
+    pub(crate) limits: Limits,
+}
+
+/// A workload's device.
+#[derive(Debug)]
+pub(crate) struct PortText {
+    pub(crate) kind: PortKind,
+    pub(crate) device: Spanned<Arc<str>>,
+    pub(crate) namespace: Option<Namespace>,
+    pub(crate) configure: Option<bool>,
+    pub(crate) persistent: bool,
+    pub(crate) owner: Option<u32>,
+    pub(crate) group: Option<u32>,
+    pub(crate) mtu: Option<u16>,
+}
+
+/// One `[uplink.NAME]`.
+#[derive(Debug)]
+pub(crate) struct UplinkText {
+    pub(crate) name: Name,
+    pub(crate) device: Option<Spanned<Arc<str>>>,
+    pub(crate) gateways: Vec<Spanned<IpAddr>>,
+    pub(crate) networks: Vec<Spanned<Arc<str>>>,
+}
+
+pub(super) fn segment(name: Name, node: Node<'_>, sink: &mut Sink) -> SegmentText {
+    let what = format!("segment `{}`", name.value);
+    let mut segment = SegmentText {
+        name,
+        vlan: None,
+        subnets: Vec::new(),
+        gateways: Vec::new(),
+        isolated: false,
+        audit: None,
+        labels: Labels::new(),
+        mtu: None,
+    };
+    let Some(mut table) = Table::open(node, sink) else { return segment };
+    let vlan = table.get("vlan", sink, |node, sink| integer(node, "a VLAN id", 1..=4094, sink));
+    segment.vlan = vlan.map(|vlan| Spanned::new(vlan.value as u16, vlan.span));
+    let subnets = |node, sink: &mut Sink| {
+        some_list(node, sink, "remove the key for a segment without addresses", prefix)
+    };
+    segment.subnets = table.get("subnet", sink, subnets).map(|list| list.value).unwrap_or_default();
+    segment.gateways =
+        addresses(&mut table, "gateway", "remove the key for a segment without a way out", sink);
+    segment.isolated = table.get("isolated", sink, boolean).is_some_and(|isolated| isolated.value);
+    segment.audit = table.get("mode", sink, mode).map(|mode| mode.value);
+    segment.labels = table.get("labels", sink, labels).unwrap_or_default();
+    segment.mtu = mtu(&mut table, sink);
+    table.close(&what, sink);
+    segment
+}
+
+pub(super) fn workload(name: Name, node: Node<'_>, sink: &mut Sink) -> WorkloadText {
+    let what = format!("workload `{}`", name.value);
+    let mut workload = WorkloadText {
+        name,
+        segment: None,
+        mac: None,
+        addresses: Vec::new(),
+        labels: Labels::new(),
+        promiscuous: None,
+        open: OpenGates::default(),
+        audit: None,
+        port: None,
+        limits: Limits::default(),
+    };
+    let Some(mut table) = Table::open(node, sink) else { return workload };
+    table.span = workload.name.span;
+    workload.segment = table
+        .require("segment", &what, sink)
+        .and_then(|node| text(node, sink))
+        .map(|segment| segment.to_shared());
+    workload.mac = table.get("mac", sink, mac);
+    workload.addresses =
+        addresses(&mut table, "ip", "remove the key for a workload without an address", sink);
+    workload.labels = table.get("labels", sink, labels).unwrap_or_default();
+    workload.promiscuous = table.get("promiscuous", sink, boolean);
+    workload.open = table.get("open", sink, open).unwrap_or_default();
+    workload.audit = table.get("mode", sink, mode).map(|mode| mode.value);
+    workload.limits = table.get("limit", sink, limits).unwrap_or_default();
+    workload.port = port(&mut table, &what, sink);
+    table.close(&what, sink);
+    workload
+}
+
+pub(super) fn uplink(name: Name, node: Node<'_>, sink: &mut Sink) -> UplinkText {
+    let what = format!("uplink `{}`", name.value);
+    let mut uplink = UplinkText { name, device: None, gateways: Vec::new(), networks: Vec::new() };
+    let Some(mut table) = Table::open(node, sink) else { return uplink };
+    table.span = uplink.name.span;
+    uplink.device = table.require("device", &what, sink).and_then(|node| device(node, sink));
+    uplink.gateways =
+        addresses(&mut table, "gateway", "remove the key for an uplink without a next hop", sink);
+    let names = |node, sink: &mut Sink| {
+        some_list(node, sink, "name the networks whose addresses may come in", |node, sink| {
+            Some(text(node, sink)?.to_shared())
+        })
+    };
+    let networks = table.require("cidr", &what, sink).and_then(|node| names(node, sink));
+    uplink.networks = networks.map(|networks| networks.value).unwrap_or_default();
+    table.close(&what, sink);
+    uplink
+}
+
+/// The keys that describe a workload's device. Without a device, the others have nothing to speak of.
+fn port(table: &mut Table<'_>, what: &str, sink: &mut Sink) -> Option<PortText> {
+    let (tap, packet) = (table.take("tap"), table.take("packet"));
+    if let (Some(tap), Some(packet)) = (&tap, &packet) {
+        sink.push(
+            Diagnostic::new(
+                Code::ConflictingKeys,
+                packet.span,
+                format!("{what} has both `tap` and `packet`"),
+            )
+            .related(tap.span, "the other device")
+            .help("keep `tap` for a device that the switch makes, `packet` for one that exists"),
+        );
+    }
+    let kind = if tap.is_some() { PortKind::Tap } else { PortKind::Packet };
+    let named = tap.or(packet);
+    let without_device = named.is_none();
+    let device = named.and_then(|node| device(node, sink));
+    let about_device = ["netns", "configure", "persist", "owner", "group", "mtu"];
+    let first_key = about_device.into_iter().find_map(|key| Some((table.span_of(key)?, key)));
+    let namespace = table.get("netns", sink, namespace);
+    let configure = table.get("configure", sink, boolean).map(|configure| configure.value);
+    let persistent = table.get("persist", sink, boolean).is_some_and(|persist| persist.value);
+    let id = |node: Node<'_>, sink: &mut Sink| {
+        if matches!(node.value, Value::String(_)) {
+            let message = "expected a numeric id, found a string";
+            let help = "`id -u NAME` and `getent group NAME` print the number";
+            sink.push(Diagnostic::new(Code::WrongType, node.span, message).help(help));
+            return None;
+        }
+        integer(node, "an id", 0..=u64::from(u32::MAX - 1), sink).map(|id| id.value as u32)
+    };
+    let owner = table.get("owner", sink, id);
+    let group = table.get("group", sink, id);
+    let mtu = mtu(table, sink);
+    if let Some((span, key)) = first_key.filter(|_| without_device) {
+        sink.push(
+            Diagnostic::new(Code::MissingKey, span, format!("{what} has `{key}` but no device"))
+                .help("add `tap = \"NAME\"` or `packet = \"NAME\"`"),
+        );
+    }
+    Some(PortText { kind, device: device?, namespace, configure, persistent, owner, group, mtu })
+}
+
+fn mtu(table: &mut Table<'_>, sink: &mut Sink) -> Option<u16> {
+    table.get("mtu", sink, |node, sink| integer(node, "an MTU", MTU, sink)).map(|mtu| mtu.value as u16)
+}
+
+fn addresses(
+    table: &mut Table<'_>,
+    key: &'static str,
+    instead: &str,
+    sink: &mut Sink,
+) -> Vec<Spanned<IpAddr>> {
+    let list = table.get(key, sink, |node, sink| some_list(node, sink, instead, address));
+    list.map(|list| list.value).unwrap_or_default()
+}
+
+/// An address without a prefix length.
+pub(super) fn address(node: Node<'_>, sink: &mut Sink) -> Option<Spanned<IpAddr>> {
+    let text = text(node, sink)?;
+    if let Ok(address) = text.value.parse() {
+        return Some(Spanned::new(address, text.span));
+    }
+    let message = format!("`{}` is not an IP address", shortened(&text.value));
+    let without_length = text.value.split('/').next().filter(|head| head.parse::<IpAddr>().is_ok());
+    let help = without_length.map(|address| format!("write the address alone: `{address}`"));
+    sink.push(Diagnostic::new(Code::MalformedAddress, text.span, message).help_maybe(help));
+    None
+}
+
+/// A prefix, or an address alone.
+pub(super) fn prefix(node: Node<'_>, sink: &mut Sink) -> Option<Spanned<Prefix>> {
+    let text = text(node, sink)?;
+    match text.value.parse::<Prefix>() {
+        Ok(prefix) => Some(Spanned::new(prefix, text.span)),
+        Err(error) => {
+            let help = match &error {
+                PrefixError::HostBits { meant, .. } => format!("write `{meant}`"),
+                _ => "write a prefix as in `10.0.0.0/8` or `fd00::/8`".to_owned(),
+            };
+            let message = match &error {
+                PrefixError::Address(given) => format!("`{}` is not an IP address", shortened(given)),
+                PrefixError::Length { length, family, most } => {
+                    format!("`/{}` is not a prefix length of {family} (0 to {most})", shortened(length))
+                }
+                PrefixError::HostBits { .. } => error.to_string(),
+            };
+            sink.push(Diagnostic::new(Code::MalformedPrefix, text.span, message).help(help));
+            None
+        }
+    }
+}
+
+/// The address of a station.
+pub(super) fn mac(node: Node<'_>, sink: &mut Sink) -> Option<Spanned<MacAddress>> {
+    let mac: Spanned<MacAddress> = parsed(node, Code::MalformedMac, sink)?;
+    if mac.value.is_station() {
+        return Some(mac);
+    }
+    let why = if mac.value.is_group() { "a group address" } else { "no address" };
+    let message = format!("`{}` is {why}, and no workload can have it", mac.value);
+    let help = "a locally made address begins with `02`, as in `02:00:0a:0a:00:0b`";
+    sink.push(Diagnostic::new(Code::NotAStation, mac.span, message).help(help));
+    None
+}
+
+fn device(node: Node<'_>, sink: &mut Sink) -> Option<Spanned<Arc<str>>> {
+    let text = text(node, sink)?;
+    let name = &*text.value;
+    let refused =
+        |character: &char| character.is_whitespace() || character.is_control() || "/:%".contains(*character);
+    let problem = if name.is_empty() {
+        "is empty".to_owned()
+    } else if name.len() > LONGEST_DEVICE {
+        format!("`{}` has {} bytes; the kernel takes at most {LONGEST_DEVICE}", shortened(name), name.len())
+    } else if let Some(character) = name.chars().find(refused) {
+        format!("holds {}", quoted(character))
+    } else if name == "." || name == ".." {
+        format!("cannot be `{name}`")
+    } else {
+        return Some(text.to_shared());
+    };
+    sink.report(Code::MalformedDevice, text.span, format!("the name of a device {problem}"));
+    None
+}
+
+/// A name, an absolute path, or `pid:1234`.
+fn namespace(node: Node<'_>, sink: &mut Sink) -> Option<Namespace> {
+    let text = text(node, sink)?;
+    let written = &*text.value;
+    let problem = if written.is_empty() {
+        "a network namespace is a name, an absolute path or `pid:1234`; this is empty".to_owned()
+    } else if written.chars().any(char::is_control) {
+        "a network namespace holds no control characters".to_owned()
+    } else if written.starts_with('/') {
+        return Some(Namespace::Path(PathBuf::from(written)));
+    } else if let Some(number) = written.strip_prefix("pid:") {
+        match number.parse::<u32>() {
+            Ok(process) if (1..=i32::MAX as u32).contains(&process) => {
+                return Some(Namespace::Process(process));
+            }
+            _ => format!("`{}` is not the number of a process", shortened(number)),
+        }
+    } else if written.contains('/') || written == "." || written == ".." {
+        format!("`{}` is neither a name nor an absolute path", shortened(written))
+    } else if written.len() > 255 {
+        "the name of a network namespace has at most 255 bytes".to_owned()
+    } else {
+        return Some(Namespace::Name(Arc::from(written)));
+    };
+    let help = "write a name under /run/netns, an absolute path, or `pid:1234`";
+    sink.push(Diagnostic::new(Code::MalformedNamespace, text.span, problem).help(help));
+    None
+}
+
+fn open(node: Node<'_>, sink: &mut Sink) -> Option<OpenGates> {
+    let gates = list(node, sink, |node, sink| word(node, &[("ingress", true), ("egress", false)], sink));
+    let has = |ingress: bool| gates.value.iter().any(|gate| gate.value == ingress);
+    Some(OpenGates { ingress: has(true), egress: has(false) })
+}
+
+fn limits(node: Node<'_>, sink: &mut Sink) -> Option<Limits> {
+    let mut table = Table::open(node, sink)?;
+    let rate = |node: Node<'_>, sink: &mut Sink| {
+        integer(node, "a limit per second", 1..=u64::from(u32::MAX) * 1000, sink).map(|rate| rate.value)
+    };
+    let limits = Limits {
+        packets_per_s: table.get("packets_per_s", sink, rate),
+        bytes_per_s: table.get("bytes_per_s", sink, rate),
+        new_connections_per_s: table.get("new_connections_per_s", sink, rate),
+    };
+    table.close("`limit`", sink);
+    Some(limits)
+}
+
+/// Labels as a file may set them.
+fn labels(node: Node<'_>, sink: &mut Sink) -> Option<Labels> {
+    let table = Table::open(node, sink)?;
+    let mut labels = Labels::new();
+    for (key, node) in table.into_named() {
+        let name = &*key.name;
+        if name == "name" || name == "segment" || name.starts_with("septum.") {
+            let message = format!("the label `{}` is set automatically", shortened(name));
+            sink.push(Diagnostic::new(Code::ReservedLabel, key.span, message).help("choose another key"));
+            continue;
+        }
+        if name.is_empty() || !name.chars().all(is_word_character) || name.len() > 512 {
+            let message = format!("`{}` cannot be a label's key: no selector could name it", shortened(name));
+            sink.push(Diagnostic::new(Code::MalformedLabel, key.span, message).help(LABEL_HELP));
+            continue;
+        }
+        if let Some(value) = label_value(node, sink) {
+            labels.insert(Arc::from(name), value);
+        }
+    }
+    Some(labels)
+}
+
+const LABEL_HELP: &str = "use letters, digits, `-`, `_`, `.` and `/`";
+
+fn label_value(node: Node<'_>, sink: &mut Sink) -> Option<Arc<str>> {
+    let fix = match &node.value {
+        Value::String(value) if value.chars().all(is_word_character) && value.len() <= 512 => {
+            return Some(Arc::from(&**value));
+        }
+        Value::String(value) => {
+            let message =
+                format!("`{}` cannot be a label's value: no selector could name it", shortened(value));
+            sink.push(Diagnostic::new(Code::MalformedLabel, node.span, message).help(LABEL_HELP));
+            return None;
+        }
+        Value::Integer(written, _) | Value::Float(written) => {
+            format!("quote it: `\"{}\"`", shortened(written))
+        }
+        Value::Boolean(boolean) => format!("quote it: `\"{boolean}\"`"),
+        Value::Table(_) => "a key with a dot in it stands in quotes: `\"pod.app\" = \"web\"`".to_owned(),
+        _ => "write a string".to_owned(),
+    };
+    let message = format!("a label's value is a string, not {}", node.value.kind());
+    sink.push(Diagnostic::new(Code::WrongType, node.span, message).help(fix));
+    None
+}

@@ -1,0 +1,471 @@
+//! Segments, workloads and uplinks: labels inherited, addresses checked against subnets and against each other.
+//!
+//! Cost: sorting subnets and hashing addresses; nothing is compared pairwise.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::scope::Scope;
+use crate::address::Prefix;
+use crate::diagnostic::{Code, Diagnostic, Sink};
+use crate::document::{Document, SegmentText, UplinkText, WorkloadText};
+use crate::identity::{NetworkId, SegmentId};
+use crate::policy::{Policy, Uplink};
+use crate::segment::Segment;
+use crate::source::Span;
+use crate::workload::{Namespace, PortSpec, Workload};
+
+/// Adds the document's segments, workloads and uplinks to the policy, and gives the names of the workloads.
+pub(super) fn resolve(document: &Document, networks: &Scope, policy: &mut Policy, sink: &mut Sink) -> Scope {
+    let mut scope = Scope::new("segment", Code::UnknownSegment);
+    let segments: Vec<&SegmentText> =
+        document.segments.iter().filter(|text| scope.declare(&text.name, sink).is_some()).collect();
+    let audit = policy.settings.audit;
+    policy.segments = segments.iter().map(|text| segment(text, audit)).collect();
+    let mut checks = Checks::new(&segments, sink);
+
+    let mut workload_names = Scope::new("workload", Code::UnknownWorkload);
+    for text in &document.workloads {
+        let declared = workload_names.declare(&text.name, sink).is_some();
+        let segment = text.segment.as_ref().and_then(|segment| scope.find(segment, sink)).map(SegmentId);
+        checks.workload(text, segment, &policy.segments, sink);
+        if declared {
+            // A workload without a segment has been reported; it stays, under its number.
+            policy.workloads.push(workload(text, segment.unwrap_or_default(), &policy.segments, audit));
+        }
+    }
+    checks.link_local_addresses(&document.workloads, sink);
+
+    let mut uplink_names = Scope::new("uplink", Code::UnknownWord);
+    for text in &document.uplinks {
+        uplink_names.declare(&text.name, sink);
+        checks.uplink(text, sink);
+        let networks =
+            text.networks.iter().filter_map(|name| networks.find(name, sink)).map(NetworkId).collect();
+        policy.uplinks.push(Uplink {
+            name: Arc::clone(&text.name.value),
+            device: text.device.as_ref().map_or_else(|| Arc::from(""), |device| Arc::clone(&device.value)),
+            gateways: text.gateways.iter().map(|gateway| gateway.value).collect(),
+            networks,
+            span: text.name.span,
+        });
+    }
+    workload_names
+}
+
+fn segment(text: &SegmentText, policy_audit: bool) -> Segment {
+    Segment {
+        name: Arc::clone(&text.name.value),
+        vlan: text.vlan.map(|vlan| vlan.value),
+        subnets: text.subnets.iter().map(|subnet| subnet.value).collect(),
+        gateways: text.gateways.iter().map(|gateway| gateway.value).collect(),
+        isolated: text.isolated,
+        audit: text.audit.unwrap_or(policy_audit),
+        labels: text.labels.clone(),
+        mtu: text.mtu.unwrap_or(Segment::DEFAULT_MTU),
+        span: text.name.span,
+    }
+}
+
+fn workload(text: &WorkloadText, id: SegmentId, segments: &[Segment], policy_audit: bool) -> Workload {
+    let segment = segments.get(id.index());
+    let mut labels = segment.map(|segment| segment.labels.clone()).unwrap_or_default();
+    labels.extend(text.labels.iter().map(|(key, value)| (Arc::clone(key), Arc::clone(value))));
+    labels.insert(Arc::from("name"), Arc::clone(&text.name.value));
+    if let Some(segment) = segment {
+        labels.insert(Arc::from("segment"), Arc::clone(&segment.name));
+    }
+    let port = text.port.as_ref().map(|port| PortSpec {
+        kind: port.kind,
+        device: Arc::clone(&port.device.value),
+        namespace: port.namespace.clone(),
+        configure: port.configure.unwrap_or(port.namespace.is_some()),
+        persistent: port.persistent,
+        owner: port.owner,
+        group: port.group,
+        mtu: port.mtu.or(segment.map(|segment| segment.mtu)).unwrap_or(Segment::DEFAULT_MTU),
+        span: port.device.span,
+    });
+    Workload {
+        name: Arc::clone(&text.name.value),
+        segment: id,
+        mac: text.mac.map(|mac| mac.value),
+        addresses: text.addresses.iter().map(|address| address.value).collect(),
+        labels,
+        promiscuous: text.promiscuous.is_some_and(|promiscuous| promiscuous.value),
+        open: text.open,
+        audit: text.audit.unwrap_or(segment.map_or(policy_audit, |segment| segment.audit)),
+        port,
+        limits: text.limits,
+        span: text.name.span,
+    }
+}
+
+/// Who holds an address.
+#[derive(Clone)]
+struct Holder {
+    name: Arc<str>,
+    span: Span,
+}
+
+/// What is already taken, by whom.
+struct Checks<'d> {
+    subnets: Subnets,
+    gateways: HashMap<IpAddr, Holder>,
+    addresses: HashMap<IpAddr, Holder>,
+    macs: HashMap<crate::mac::MacAddress, Holder>,
+    devices: HashMap<(Option<&'d Namespace>, &'d str), Holder>,
+}
+
+/// Takes `key` for `holder`, or gives the one who has it.
+fn claim<K: Eq + Hash>(
+    taken: &mut HashMap<K, Holder>,
+    key: K,
+    name: &Arc<str>,
+    span: Span,
+) -> Option<Holder> {
+    match taken.entry(key) {
+        Entry::Occupied(entry) => Some(entry.get().clone()),
+        Entry::Vacant(entry) => {
+            entry.insert(Holder { name: Arc::clone(name), span });
+            None
+        }
+    }
+}
+
+impl<'d> Checks<'d> {
+    fn new(segments: &[&'d SegmentText], sink: &mut Sink) -> Self {
+        let mut checks = Self {
+            subnets: Subnets::new(segments, sink),
+            gateways: HashMap::new(),
+            addresses: HashMap::new(),
+            macs: HashMap::new(),
+            devices: HashMap::new(),
+        };
+        let mut vlans = HashMap::new();
+        for (index, text) in segments.iter().enumerate() {
+            let name = &text.name.value;
+            if let Some(vlan) = text.vlan
+                && let Some(first) = claim(&mut vlans, vlan.value, name, vlan.span)
+            {
+                let message = format!("VLAN {} already belongs to segment `{}`", vlan.value, first.name);
+                sink.push(
+                    Diagnostic::new(Code::DuplicateVlan, vlan.span, message)
+                        .related(first.span, "first used here"),
+                );
+            }
+            for gateway in &text.gateways {
+                checks.gateway(text, SegmentId(index as u32), gateway.value, gateway.span, sink);
+            }
+        }
+        checks
+    }
+
+    fn gateway(
+        &mut self,
+        text: &SegmentText,
+        segment: SegmentId,
+        gateway: IpAddr,
+        span: Span,
+        sink: &mut Sink,
+    ) {
+        let name = &text.name.value;
+        if text.subnets.is_empty() {
+            let message = format!("segment `{name}` has a gateway but no subnet");
+            sink.push(
+                Diagnostic::new(Code::NoRoute, span, message).help("add `subnet`, or remove `gateway`"),
+            );
+        } else if unusable(gateway, None).is_none()
+            && let Place::Outside { inside_of } = self.subnets.place(gateway, segment)
+        {
+            let message = format!("the gateway {gateway} lies in no subnet of segment `{name}`");
+            let help = inside_of.map(|other| format!("it lies in a subnet of segment `{}`", other.name));
+            sink.push(
+                Diagnostic::new(Code::GatewayOutsideSubnet, span, message)
+                    .related(text.subnets[0].span, "the segment's subnets")
+                    .help_maybe(help),
+            );
+        } else if let Some(why) = unusable(gateway, self.subnets.prefix_of(gateway, segment)) {
+            // The subnet-router anycast address is a router's, and the gateway is one (RFC 4291 section 2.6.1).
+            if why != SUBNET_ROUTER {
+                sink.report(
+                    Code::UnusableAddress,
+                    span,
+                    format!("{gateway} is {why}, and cannot be a gateway"),
+                );
+            }
+        }
+        if let Some(first) = claim(&mut self.gateways, gateway, name, span) {
+            let message = format!("{gateway} is already the gateway of segment `{}`", first.name);
+            sink.push(
+                Diagnostic::new(Code::DuplicateAddress, span, message).related(first.span, "first used here"),
+            );
+        }
+    }
+
+    fn workload(
+        &mut self,
+        text: &'d WorkloadText,
+        segment: Option<SegmentId>,
+        segments: &[Segment],
+        sink: &mut Sink,
+    ) {
+        let name = &text.name.value;
+        for address in &text.addresses {
+            self.address(name, address.value, address.span, segment, segments, sink);
+        }
+        if let Some(mac) = text.mac
+            && let Some(first) = claim(&mut self.macs, mac.value, name, mac.span)
+        {
+            let message = format!("the MAC address {} already belongs to `{}`", mac.value, first.name);
+            sink.push(
+                Diagnostic::new(Code::DuplicateMac, mac.span, message).related(first.span, "first used here"),
+            );
+        }
+        if let Some(port) = &text.port {
+            let key = (port.namespace.as_ref(), &*port.device.value);
+            self.device(key, name, port.device.span, sink);
+        }
+        if let (Some(promiscuous), Some(segment)) = (text.promiscuous, segment)
+            && promiscuous.value
+            && !segments[segment.index()].isolated
+        {
+            let message = format!(
+                "segment `{}` is not isolated: `promiscuous` changes nothing",
+                segments[segment.index()].name
+            );
+            sink.push(
+                Diagnostic::new(Code::NoEffect, promiscuous.span, message)
+                    .help("remove it, or say `isolated = true` in the segment"),
+            );
+        }
+    }
+
+    fn address(
+        &mut self,
+        name: &Arc<str>,
+        address: IpAddr,
+        span: Span,
+        segment: Option<SegmentId>,
+        segments: &[Segment],
+        sink: &mut Sink,
+    ) {
+        let subnet = segment.and_then(|segment| self.subnets.prefix_of(address, segment));
+        if let Some(why) = unusable(address, subnet) {
+            sink.report(
+                Code::UnusableAddress,
+                span,
+                format!("{address} is {why}, and cannot be a workload's"),
+            );
+        } else if let Some(segment) = segment.filter(|_| !is_link_local(address))
+            && let Place::Outside { inside_of } = self.subnets.place(address, segment)
+            && let Some(declared) =
+                segments.get(segment.index()).filter(|segment| !segment.subnets.is_empty())
+        {
+            let message = format!("{address} lies in no subnet of segment `{}`", declared.name);
+            let help = inside_of.map(|other| format!("it lies in a subnet of segment `{}`", other.name));
+            sink.push(
+                Diagnostic::new(Code::AddressOutsideSubnet, span, message)
+                    .related(declared.span, "the segment is declared here")
+                    .help_maybe(help),
+            );
+        }
+        if let Some(gateway) = self.gateways.get(&address) {
+            let message = format!("{address} is the gateway of segment `{}`", gateway.name);
+            sink.push(
+                Diagnostic::new(Code::AddressIsGateway, span, message)
+                    .related(gateway.span, "the gateway")
+                    .help("the switch itself answers there; give the workload another address"),
+            );
+        }
+        if let Some(first) = claim(&mut self.addresses, address, name, span) {
+            let message = format!("{address} already belongs to `{}`", first.name);
+            sink.push(
+                Diagnostic::new(Code::DuplicateAddress, span, message).related(first.span, "first used here"),
+            );
+        }
+    }
+
+    fn device(
+        &mut self,
+        key: (Option<&'d Namespace>, &'d str),
+        name: &Arc<str>,
+        span: Span,
+        sink: &mut Sink,
+    ) {
+        if let Some(first) = claim(&mut self.devices, key, name, span) {
+            let message = format!("the device `{}` is already the port of `{}`", key.1, first.name);
+            sink.push(
+                Diagnostic::new(Code::DuplicateDevice, span, message).related(first.span, "first used here"),
+            );
+        }
+    }
+
+    /// What a workload holds undeclared must not be another's declared address.
+    fn link_local_addresses(&self, workloads: &[WorkloadText], sink: &mut Sink) {
+        for text in workloads {
+            let Some(mac) = text.mac else { continue };
+            let derived = IpAddr::V6(mac.value.link_local());
+            let Some(holder) = self.addresses.get(&derived) else { continue };
+            if holder.name != text.name.value {
+                let message = format!(
+                    "`{}` derives {derived} from this MAC, but `{}` declares it",
+                    text.name.value, holder.name
+                );
+                sink.push(
+                    Diagnostic::new(Code::LinkLocalCollision, mac.span, message)
+                        .related(holder.span, "declared here")
+                        .help("change the MAC, or the declared address"),
+                );
+            }
+        }
+    }
+
+    fn uplink(&mut self, text: &'d UplinkText, sink: &mut Sink) {
+        if let Some(device) = &text.device {
+            self.device((None, &device.value), &text.name.value, device.span, sink);
+        }
+        for gateway in &text.gateways {
+            if let Some(why) = unusable(gateway.value, None) {
+                let message = format!("{} is {why}, and cannot be a next hop", gateway.value);
+                sink.report(Code::UnusableAddress, gateway.span, message);
+            }
+            if let Some(holder) =
+                self.addresses.get(&gateway.value).or_else(|| self.gateways.get(&gateway.value))
+            {
+                let message = format!("the next hop {} already belongs to `{}`", gateway.value, holder.name);
+                sink.push(
+                    Diagnostic::new(Code::DuplicateAddress, gateway.span, message)
+                        .related(holder.span, "first used here"),
+                );
+            }
+        }
+    }
+}
+
+const SUBNET_ROUTER: &str = "its subnet's router anycast address";
+
+/// Why no single host can have this address (in this subnet), if so.
+fn unusable(address: IpAddr, subnet: Option<Prefix>) -> Option<&'static str> {
+    if address.is_unspecified() {
+        return Some("the unspecified address");
+    }
+    if address.is_loopback() {
+        return Some("a loopback address");
+    }
+    if address.is_multicast() {
+        return Some("a multicast address");
+    }
+    match address {
+        IpAddr::V4(v4) if v4.is_broadcast() => return Some("the broadcast address"),
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => return Some("an IPv4 address in disguise"),
+        _ => {}
+    }
+    let subnet = subnet?;
+    // A subnet of two addresses or one has neither (RFC 3021, RFC 6164).
+    let roomy = subnet.len() <= if subnet.is_ipv4() { 30 } else { 126 };
+    match (roomy, subnet.is_ipv4()) {
+        (true, true) if address == subnet.network() => Some("its subnet's network address"),
+        (true, true) if address == subnet.last() => Some("its subnet's broadcast address"),
+        (true, false) if address == subnet.network() => Some(SUBNET_ROUTER),
+        _ => None,
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+/// All subnets, sorted, with their segments.
+struct Subnets {
+    sorted: Vec<(Prefix, SegmentId, Holder)>,
+    /// Where subnets overlap, which has been reported, places in them mean nothing.
+    overlap: bool,
+}
+
+/// Where an address lies, seen from a segment.
+enum Place<'s> {
+    Inside,
+    Outside { inside_of: Option<&'s Holder> },
+}
+
+impl Subnets {
+    fn new(segments: &[&SegmentText], sink: &mut Sink) -> Self {
+        let mut sorted: Vec<(Prefix, SegmentId, Holder)> = Vec::new();
+        for (index, text) in segments.iter().enumerate() {
+            for subnet in &text.subnets {
+                let first = subnet.value.network();
+                if first.is_multicast() || first.is_loopback() || is_link_local(first) {
+                    let message = format!("{} holds no addresses that a workload can have", subnet.value);
+                    sink.report(Code::UnusableAddress, subnet.span, message);
+                }
+                let holder = Holder { name: Arc::clone(&text.name.value), span: subnet.span };
+                sorted.push((subnet.value, SegmentId(index as u32), holder));
+            }
+        }
+        // Prefixes are nested or disjoint, so in this order a prefix that overlaps any earlier one overlaps the
+        // last one that is not itself inside another.
+        sorted.sort_by_key(|(prefix, _, holder)| (*prefix, holder.span));
+        let mut overlap = false;
+        let mut outer: Option<usize> = None;
+        for at in 0..sorted.len() {
+            match outer.map(|outer| &sorted[outer]).filter(|(prefix, ..)| prefix.covers(sorted[at].0)) {
+                Some(outer) => {
+                    overlap = true;
+                    report_overlap(outer, &sorted[at], sink);
+                }
+                None => outer = Some(at),
+            }
+        }
+        Self { sorted, overlap }
+    }
+
+    fn find(&self, address: IpAddr) -> Option<&(Prefix, SegmentId, Holder)> {
+        let behind = self.sorted.partition_point(|(prefix, ..)| prefix.network() <= address);
+        self.sorted[..behind].last().filter(|(prefix, ..)| prefix.contains(address))
+    }
+
+    fn prefix_of(&self, address: IpAddr, segment: SegmentId) -> Option<Prefix> {
+        self.find(address)
+            .filter(|(_, holder, _)| *holder == segment && !self.overlap)
+            .map(|(prefix, ..)| *prefix)
+    }
+
+    fn place(&self, address: IpAddr, segment: SegmentId) -> Place<'_> {
+        match self.find(address) {
+            _ if self.overlap => Place::Inside,
+            Some((_, holder, _)) if *holder == segment => Place::Inside,
+            found => Place::Outside { inside_of: found.map(|(_, _, holder)| holder) },
+        }
+    }
+}
+
+fn report_overlap(a: &(Prefix, SegmentId, Holder), b: &(Prefix, SegmentId, Holder), sink: &mut Sink) {
+    let (first, second) = if a.2.span <= b.2.span { (a, b) } else { (b, a) };
+    let whose = if first.1 == second.1 {
+        "the same segment".to_owned()
+    } else {
+        format!("segment `{}`", first.2.name)
+    };
+    let message = format!("the subnet {} overlaps {} of {whose}", second.0, first.0);
+    sink.push(
+        Diagnostic::new(Code::OverlappingSubnets, second.2.span, message)
+            .related(first.2.span, "the other subnet"),
+    );
+}
+
+/// Every address that belongs to a workload or is a gateway, with its holder's name.
+pub(super) fn holders(policy: &Policy) -> HashMap<IpAddr, Arc<str>> {
+    let workloads = policy
+        .workloads
+        .iter()
+        .flat_map(|workload| workload.all_addresses().map(|address| (address, Arc::clone(&workload.name))));
+    let gateways = policy
+        .segments
+        .iter()
+        .flat_map(|segment| segment.gateways.iter().map(|gateway| (*gateway, Arc::clone(&segment.name))));
+    gateways.chain(workloads).collect()
+}
