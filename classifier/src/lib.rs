@@ -1,1 +1,136 @@
 //! A rule trie keyed by workload identity.
+//!
+//! A [`Classifier`] is a policy compiled for one day: an immutable object that answers, in a time that hardly
+//! knows how many rules there are, what becomes of the packet that opens a flow, which rule at which gate decided
+//! it, and what is to be recorded. The meaning is the reference evaluator's ([`septum_rules::oracle::Oracle`]),
+//! and nothing here may differ from it for any packet.
+//!
+//! # Why identities
+//!
+//! A rule speaks of *who* ("app=web may reach app=pay on tcp/8443"), not of addresses. So addresses are resolved
+//! first, to identities: the distinct combinations of all that any gate reads of an endpoint. A policy of ten
+//! thousand workloads of a few kinds has a few identities, and its rules are compiled over these. The switch
+//! knows the source's identity from the port, and the destination's from its directory; only addresses of the
+//! world are looked up here.
+//!
+//! # Stages
+//!
+//! Compiling (`builder`), each stage in a module of its own:
+//!
+//! 1. `in_force`: the rules that have not expired, in the order of evaluation; equal selectors, alternatives and
+//!    service lists become numbers.
+//! 2. `layer4`: the edges of all services cut (protocol, source port, destination port) into classes.
+//! 3. `interval`, `addresses`, `identities`: the named networks cut each family's addresses into stretches with
+//!    equal sets of networks (all containing networks count; most-specific-wins does not exist); workloads and
+//!    gateways are single addresses in them. Equal combinations are one identity.
+//! 4. `endpoint_class`: identities that no `from` tells apart are one source class; likewise destinations.
+//! 5. `builder`: for each pair of classes, the rules that apply to it; `program`: their painting over the layer-4
+//!    classes, gate by gate, tier by tier, to outcomes.
+//! 6. `rule_trie`, `verdict_table`: all of it as flat tables with `u32` offsets, every repeated part stored once.
+//!
+//! Looking up (`lookup`):
+//!
+//! ```text
+//! address ----------- address_trie ------------> identity      1 to 4 nodes
+//! protocol, ports --- layer4: two page tables -> class         6 loads, two independent chains
+//! identity pair ----- rule_trie: pair matrix --> program       4 loads
+//! program, class ---- rule_trie: pattern, list -> verdict      4 loads
+//! ```
+//!
+//! There is no branch on the number of rules, no allocation, no lock, and no `unsafe`: every index is checked,
+//! and an identity or verdict that came from the same object is always in range.
+//!
+//! # Cost
+//!
+//! *Time*: building costs the sum of what it writes: the sets of networks of each stretch, one word for each
+//! (source class, rule, destination class) that belong together, and the distinct programs. *Memory*: the pair
+//! matrix grows with source classes x destination classes, in shared blocks; programs grow with the
+//! distinct combinations of rules, patterns with the distinct shapes. [`Limits`] bound all of it.
+//!
+//! # What it does not do
+//!
+//! It reads no clock ([`Classifier::valid_until`] says when to build again), starts no thread, and knows neither
+//! connections nor routes.
+
+mod address_trie;
+mod addresses;
+mod builder;
+mod endpoint_class;
+mod explain;
+mod identities;
+mod in_force;
+mod intern;
+mod interval;
+mod layer4;
+mod limits;
+mod lookup;
+mod program;
+mod reach;
+mod rule_trie;
+mod stats;
+mod verdict_table;
+
+use septum_rules::date::Date;
+use septum_rules::identity::{IdentityId, IdentityKey};
+use septum_rules::policy::Policy;
+use septum_rules::proto::Layer4;
+
+pub use self::builder::Builder;
+pub use self::explain::Explanation;
+pub use self::limits::{BuildError, Limits};
+pub use self::reach::{ReachRow, Reachability};
+pub use self::stats::{MemoryUsage, Stats};
+pub use self::verdict_table::{GateEntry, VerdictEntry, VerdictId};
+
+/// A compiled policy. Immutable, `Send` and `Sync`; share it in an `Arc`.
+///
+/// Identities and verdicts of one object mean nothing in another.
+#[derive(Clone)]
+pub struct Classifier {
+    now: Date,
+    valid_until: Option<Date>,
+    addresses: addresses::Addresses,
+    /// By identity.
+    keys: Box<[IdentityKey]>,
+    layer4: layer4::Layer4Classes,
+    /// By layer-4 class: its lowest packet.
+    representatives: Box<[Layer4]>,
+    trie: rule_trie::RuleTrie,
+    verdicts: verdict_table::VerdictTable,
+    rules_in_force: usize,
+    source_classes: usize,
+    destination_classes: usize,
+}
+
+impl Classifier {
+    /// Compiles `policy` as it is on the day `now` (UTC), with default [`Limits`]; see [`Builder`].
+    ///
+    /// # Errors
+    /// [`BuildError`] when the policy exceeds a limit.
+    pub fn build(policy: &Policy, now: Date) -> Result<Self, BuildError> {
+        Builder::new(policy, now).build()
+    }
+
+    /// The day for which it was compiled.
+    pub fn now(&self) -> Date {
+        self.now
+    }
+
+    /// The first day on which a rule that holds here holds no more: from then on another object is due.
+    pub fn valid_until(&self) -> Option<Date> {
+        self.valid_until
+    }
+
+    /// The number of identities; their ids run from zero below it.
+    pub fn identity_count(&self) -> usize {
+        self.trie.identities()
+    }
+
+    /// The stable key of an identity: equal in every object that tells the same things apart.
+    ///
+    /// # Panics
+    /// When the identity is of another object and out of range.
+    pub fn identity_key(&self, identity: IdentityId) -> IdentityKey {
+        self.keys[identity.index()]
+    }
+}

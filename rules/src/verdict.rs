@@ -131,11 +131,12 @@ impl Decision {
         }
     }
 
-    /// The rule to name for the flow: the refusing gate's, or the ingress gate's, or the egress gate's.
+    /// The rule to name for the flow: the refusing gate's; of an admitted flow the ingress gate's, or the egress
+    /// gate's. None where something above the rules refused.
     pub fn rule(&self) -> Option<RuleId> {
-        match self.refusing_gate() {
-            Some((_, gate)) => gate.rule(),
-            None => self.ingress.rule().or_else(|| self.egress.rule()),
+        match self.verdict {
+            Verdict::Allow => self.ingress.rule().or_else(|| self.egress.rule()),
+            Verdict::Deny(_) => self.refusing_gate().and_then(|(_, gate)| gate.rule()),
         }
     }
 }

@@ -1,0 +1,159 @@
+//! Which address has which identity: fills an [`IdentitySet`] from networks, workloads and gateways.
+//!
+//! Each family's line of addresses is cut into stretches with the same named networks. A stretch is world,
+//! but for the single addresses of workloads and gateways in it, which have identities of their own with the
+//! networks of that stretch.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use hashbrown::HashMap;
+use septum_rules::identity::IdentityId;
+use septum_rules::policy::Policy;
+use septum_rules::selector::Alternative;
+
+use crate::address_trie::{AddressTrie, Key};
+use crate::identities::{Identity, IdentitySet, Kind, network_ranges, point};
+use crate::in_force::RulesInForce;
+use crate::interval::{Member, Stretch, sets_at, stretches};
+use crate::limits::{BuildError, Limits};
+
+/// Address to identity, and the identities of those that have no address.
+#[derive(Clone, Debug)]
+pub(crate) struct Addresses {
+    pub(crate) ipv4: AddressTrie<u32>,
+    pub(crate) ipv6: AddressTrie<u128>,
+    /// By workload.
+    pub(crate) workloads: Box<[WithoutAddress]>,
+    pub(crate) gateway: IdentityId,
+    pub(crate) world: IdentityId,
+}
+
+/// The identities of a workload that speaks from no address of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WithoutAddress {
+    /// An imported workload that has none: it lies in no network.
+    pub(crate) none: IdentityId,
+    /// `0.0.0.0`
+    pub(crate) unspecified_ipv4: IdentityId,
+    /// `::`
+    pub(crate) unspecified_ipv6: IdentityId,
+}
+
+impl Addresses {
+    /// # Errors
+    /// A limit, see [`BuildError`].
+    pub(crate) fn compile(
+        policy: &Policy,
+        rules: &RulesInForce<'_>,
+        identities: &mut IdentitySet<'_>,
+        limits: &Limits,
+    ) -> Result<Self, BuildError> {
+        let world = identities.nobody(Kind::World);
+        let gateway = identities.nobody(Kind::Gateway);
+        let lines =
+            [line(policy, rules, true, identities, limits)?, line(policy, rules, false, identities, limits)?];
+        let networks_at = |address: IpAddr| sets_at(&lines[usize::from(address.is_ipv6())], point(address));
+
+        let mut workload_kinds = Vec::with_capacity(policy.workloads.len());
+        let mut workloads = Vec::with_capacity(policy.workloads.len());
+        for workload in &policy.workloads {
+            let kind = identities.workload(workload)?;
+            let mut at = |address: IpAddr| {
+                identities.number(Identity { networks: networks_at(address), ..kind }).map(IdentityId)
+            };
+            workloads.push(WithoutAddress {
+                unspecified_ipv4: at(Ipv4Addr::UNSPECIFIED.into())?,
+                unspecified_ipv6: at(Ipv6Addr::UNSPECIFIED.into())?,
+                none: IdentityId(identities.number(kind)?),
+            });
+            workload_kinds.push(kind);
+        }
+
+        // The order of claims is the reference evaluator's: declared, gateway, made from the MAC.
+        let mut owners: HashMap<IpAddr, Identity, ahash::RandomState> = HashMap::default();
+        for (workload, kind) in policy.workloads.iter().zip(&workload_kinds) {
+            for address in &workload.addresses {
+                owners.entry(*address).or_insert(*kind);
+            }
+        }
+        for address in policy.segments.iter().flat_map(|segment| &segment.gateways) {
+            owners.entry(*address).or_insert(gateway);
+        }
+        for (workload, kind) in policy.workloads.iter().zip(&workload_kinds) {
+            for address in workload.all_addresses() {
+                owners.entry(address).or_insert(*kind);
+            }
+        }
+        let mut hosts: [Vec<(u128, u32)>; 2] = [Vec::new(), Vec::new()];
+        let mut owners: Vec<(IpAddr, Identity)> = owners.into_iter().collect();
+        owners.sort_unstable_by_key(|(address, _)| *address);
+        for (address, kind) in owners {
+            let identity = identities.number(Identity { networks: networks_at(address), ..kind })?;
+            hosts[usize::from(address.is_ipv6())].push((point(address), identity));
+        }
+        let [ipv4, ipv6] = &lines;
+        Ok(Self {
+            ipv4: trie(ipv4, &hosts[0], world, identities)?,
+            ipv6: trie(ipv6, &hosts[1], world, identities)?,
+            workloads: workloads.into_boxed_slice(),
+            gateway: IdentityId(identities.number(gateway)?),
+            world: IdentityId(identities.number(world)?),
+        })
+    }
+
+    /// Bytes on the heap.
+    pub(crate) fn memory(&self) -> usize {
+        self.ipv4.memory() + self.ipv6.memory() + size_of_val(&*self.workloads)
+    }
+}
+
+/// The stretches of one family.
+fn line(
+    policy: &Policy,
+    rules: &RulesInForce<'_>,
+    ipv4: bool,
+    identities: &mut IdentitySet<'_>,
+    limits: &Limits,
+) -> Result<Vec<Stretch>, BuildError> {
+    let mut members = Vec::new();
+    for (set, alternative) in (0..).zip(&rules.alternatives) {
+        if let Alternative::Network(network) = alternative {
+            let ranges = network_ranges(&policy.networks[network.index()], ipv4);
+            members.extend(ranges.into_iter().map(|(first, last)| Member { first, last, set }));
+        }
+    }
+    stretches(&members, &mut identities.sets, limits.set_entries)
+}
+
+fn trie<K: Key>(
+    line: &[Stretch],
+    hosts: &[(u128, u32)],
+    world: Identity,
+    identities: &mut IdentitySet<'_>,
+) -> Result<AddressTrie<K>, BuildError> {
+    let mut values: Vec<(u128, u32)> = Vec::with_capacity(line.len() + 2 * hosts.len());
+    let mut hosts = hosts.iter().copied().peekable();
+    for (at, stretch) in line.iter().enumerate() {
+        // Beyond the last address of IPv4, its line goes on, empty.
+        if stretch.first > K::MAX.point() {
+            break;
+        }
+        let around = identities.number(Identity { networks: stretch.sets, ..world })?;
+        values.push((stretch.first, around));
+        let end = line.get(at + 1).map(|next| next.first);
+        while let Some((address, identity)) =
+            hosts.next_if(|(address, _)| end.is_none_or(|end| *address < end))
+        {
+            values.push((address, identity));
+            if address < K::MAX.point() {
+                values.push((address + 1, around));
+            }
+        }
+    }
+    // Where several begin at one address, the last one said is meant.
+    values.reverse();
+    values.dedup_by_key(|(first, _)| *first);
+    values.reverse();
+    values.dedup_by_key(|(_, identity)| *identity);
+    Ok(AddressTrie::build(&values))
+}

@@ -1,0 +1,185 @@
+//! The compiled object against the reference evaluator: same verdict, same deciders at both gates, same audited
+//! rules, for random policies that use the whole language, at every edge of every network and service.
+
+#[path = "support/policies.rs"]
+mod policies;
+
+use policies::{packets, parties, policy, today};
+use proptest::prelude::*;
+use septum_classifier::{Classifier, VerdictId};
+use septum_rules::date::Date;
+use septum_rules::endpoint::Party;
+use septum_rules::identity::RuleId;
+use septum_rules::oracle::Oracle;
+use septum_rules::policy::Policy;
+use septum_rules::proto::Layer4;
+use septum_rules::verdict::{Decider, Decision, GateDecision, Refusal, Verdict};
+
+/// A fixed share of all combinations, so that a case takes milliseconds and its failures come back.
+fn combinations(policy: &Policy, most: usize) -> Vec<(Party, Party, Layer4)> {
+    let (parties, packets) = (parties(policy), packets(policy));
+    let total = parties.len() * parties.len() * packets.len();
+    // An odd step wanders through all packets and pairs.
+    let step = (total / most).max(1) | 1;
+    (0..total)
+        .step_by(step)
+        .map(|at| {
+            let (pair, packet) = (at / packets.len(), at % packets.len());
+            (parties[pair / parties.len()], parties[pair % parties.len()], packets[packet])
+        })
+        .collect()
+}
+
+/// The decision with rules as names, which survive another order in the file.
+fn by_name(policy: &Policy, decision: &Decision) -> String {
+    let name = |rule: &RuleId| policy.rules[rule.index()].name.to_string();
+    let gate = |gate: &GateDecision| {
+        let decider = match &gate.decider {
+            Decider::Rule(rule) => name(rule),
+            other => format!("{other:?}"),
+        };
+        let audited: Vec<String> = gate.audited_rules.iter().map(name).collect();
+        format!("{} by {decider} {} {audited:?}", gate.admits, gate.audited)
+    };
+    format!("{:?}: {}; {}", decision.verdict, gate(&decision.egress), gate(&decision.ingress))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn the_compiled_object_means_what_the_policy_means(policy in policy()) {
+        let oracle = Oracle::new(&policy, today());
+        let classifier = Classifier::build(&policy, today()).unwrap();
+        for (source, destination, layer4) in combinations(&policy, 4_000) {
+            let expected = oracle.decide(source, destination, layer4);
+            let got = classifier.decide(source, destination, layer4);
+            prop_assert_eq!(&got, &expected, "{:?} -> {:?} {}", source, destination, layer4);
+
+            let identities = (classifier.identify_party(source), classifier.identify_party(destination));
+            let verdict = classifier.lookup(identities.0, identities.1, layer4);
+            let entry = classifier.verdict(verdict);
+            prop_assert_eq!(entry.verdict, expected.verdict);
+            prop_assert_eq!(entry.rule, expected.rule());
+            prop_assert_eq!(entry.egress.decider, expected.egress.decider);
+            let mut burst = [VerdictId::default(); 2];
+            classifier.lookup_burst(&[(identities.0, identities.1, layer4); 2], &mut burst);
+            prop_assert_eq!(burst, [verdict; 2]);
+        }
+    }
+
+    #[test]
+    fn addresses_belong_to_whom_the_policy_says(
+        policy in policy(),
+        random in proptest::collection::vec(any::<u32>(), 20),
+    ) {
+        let oracle = Oracle::new(&policy, today());
+        let classifier = Classifier::build(&policy, today()).unwrap();
+        let known = parties(&policy).into_iter().filter_map(|party| party.address);
+        let random = random.into_iter().map(|bits| std::net::Ipv4Addr::from_bits(bits).into());
+        for address in known.chain(random) {
+            let party = oracle.party(address);
+            prop_assert_eq!(classifier.identify(address), classifier.identify_party(party), "{}", address);
+        }
+    }
+
+    #[test]
+    fn the_order_of_rules_in_the_file_changes_nothing(
+        policy in policy(),
+        rotation in 0..16_usize,
+        mirrored: bool,
+    ) {
+        let mut shuffled = policy.clone();
+        let count = shuffled.rules.len().max(1);
+        shuffled.rules.rotate_left(rotation % count);
+        if mirrored {
+            shuffled.rules.reverse();
+        }
+        let before = Classifier::build(&policy, today()).unwrap();
+        let after = Classifier::build(&shuffled, today()).unwrap();
+        for (source, destination, layer4) in combinations(&policy, 500) {
+            let decision = before.decide(source, destination, layer4);
+            let again = after.decide(source, destination, layer4);
+            prop_assert_eq!(by_name(&policy, &decision), by_name(&shuffled, &again));
+            let keys = (before.identify_party(source), after.identify_party(source));
+            prop_assert_eq!(before.identity_key(keys.0), after.identity_key(keys.1));
+        }
+    }
+
+    #[test]
+    fn until_the_day_it_names_an_object_stays_true(policy in policy()) {
+        let classifier = Classifier::build(&policy, today()).unwrap();
+        let Some(due) = classifier.valid_until() else { return Ok(()) };
+        prop_assert!(due > today());
+        let last_day = Date::from_unix_seconds(due.to_unix_seconds() - 1);
+        let oracle = Oracle::new(&policy, last_day);
+        for (source, destination, layer4) in combinations(&policy, 500) {
+            prop_assert_eq!(
+                classifier.decide(source, destination, layer4),
+                oracle.decide(source, destination, layer4)
+            );
+        }
+    }
+
+    #[test]
+    fn an_explanation_is_the_decision_with_its_nearest_miss(policy in policy()) {
+        let oracle = Oracle::new(&policy, today());
+        let classifier = Classifier::build(&policy, today()).unwrap();
+        for (source, destination, layer4) in combinations(&policy, 100) {
+            let explanation = classifier.explain(&policy, source, destination, layer4);
+            prop_assert_eq!(&explanation.decision, &oracle.decide(source, destination, layer4));
+            let refusing = explanation.decision.refusing_gate().map(|(gate, _)| gate);
+            let nearest =
+                refusing.and_then(|gate| oracle.nearest_miss_at(gate, source, destination, layer4));
+            prop_assert_eq!(explanation.nearest_miss, nearest);
+        }
+    }
+
+    /// Changing what the nearest miss says must admit the flow at that gate.
+    #[test]
+    fn mending_the_only_missed_field_admits_the_flow(policy in policy()) {
+        use septum_rules::oracle::MissedField;
+        use septum_rules::proto::Service;
+        use septum_rules::selector::Selector;
+        let oracle = Oracle::new(&policy, today());
+        for (source, destination, layer4) in combinations(&policy, 100) {
+            if oracle.decide(source, destination, layer4).verdict == Verdict::Deny(Refusal::Isolation) {
+                continue;
+            }
+            let Some(miss) = oracle.nearest_miss(source, destination, layer4) else { continue };
+            let Some(field) = miss.only_field() else { continue };
+            let mut mended = policy.clone();
+            let rule = &mut mended.rules[miss.rule.index()];
+            match field {
+                MissedField::From => rule.from = Selector::any(),
+                MissedField::To => rule.to = Selector::any(),
+                MissedField::Service => rule.services = vec![Service::ANY],
+                MissedField::Except => rule.except.clear(),
+                MissedField::Expired => rule.expires = None,
+                MissedField::Side => rule.side = None,
+                MissedField::Audit => rule.audit = false,
+                MissedField::Overruled(_) => continue,
+            }
+            let decision = Oracle::new(&mended, today()).gate(miss.gate, source, destination, layer4);
+            prop_assert!(decision.admits && decision.decider == Decider::Rule(miss.rule), "{:?}", field);
+        }
+    }
+
+    #[test]
+    fn reach_asks_every_ordered_pair_of_different_workloads_once(policy in policy()) {
+        let oracle = Oracle::new(&policy, today());
+        let classifier = Classifier::build(&policy, today()).unwrap();
+        let workloads = || Classifier::workload_parties(&policy);
+        let packets = packets(&policy);
+        let asked = &packets[..packets.len().min(3)];
+        let mut rows = 0;
+        for row in classifier.reach(workloads(), workloads(), asked.iter().copied()) {
+            let expected = oracle.decide(row.source, row.destination, row.layer4);
+            prop_assert_eq!(row.entry.verdict, expected.verdict);
+            prop_assert_ne!(row.source.endpoint, row.destination.endpoint);
+            rows += 1;
+        }
+        let count = policy.workloads.len();
+        prop_assert_eq!(rows, count * (count - 1) * asked.len());
+    }
+}
