@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use septum_rules::date::Date;
 use septum_rules::policy::Policy;
 use septum_rules::proto::Service;
-use septum_rules::rule::Action;
+use septum_rules::rule::{Action, Tier};
 use septum_rules::verdict::Gate;
 
 use crate::Classifier;
@@ -125,8 +125,18 @@ impl<'a> Items<'a> {
 #[derive(Clone, Debug, Default)]
 struct Applying {
     items: Vec<u32>,
-    /// A rule among them decides every packet at both gates: later ones do not matter.
+    /// The rules among them decide every packet at both gates: later ones do not matter.
     closed: bool,
+    /// The tier of the last `pass` among them: some packets may have left that tier.
+    passed: Option<Tier>,
+}
+
+impl Applying {
+    fn clear(&mut self) {
+        self.items.clear();
+        self.closed = false;
+        self.passed = None;
+    }
 }
 
 struct Walk<'a> {
@@ -184,8 +194,7 @@ impl Walk<'_> {
                     }
                 };
                 row.push(program);
-                applying.items.clear();
-                applying.closed = false;
+                applying.clear();
             }
             trie.add_row(&row)?;
         }
@@ -201,7 +210,7 @@ impl Walk<'_> {
         ranks
     }
 
-    /// Whether nothing behind this rule can matter to a pair to which it applies.
+    /// Whether this rule decides every packet that is still in its tier.
     fn closes(&self, rule: &RuleInForce) -> bool {
         !rule.audit
             && rule.side.is_none()
@@ -244,7 +253,10 @@ impl Walk<'_> {
                 }
             }
             applying.items.push(item);
-            applying.closed = closes;
+            if rule.action == Action::Pass {
+                applying.passed = Some(rule.tier);
+            }
+            applying.closed = closes && applying.passed != Some(rule.tier);
         }
         Ok(named.len() as u64 + 1)
     }
