@@ -33,6 +33,24 @@ impl Tick {
     }
 }
 
+/// The moment of a burst.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BurstTime {
+    /// For timeouts and budgets.
+    pub tick: Tick,
+    /// For the log: milliseconds since 1970.
+    pub unix_ms: u64,
+}
+
+impl BurstTime {
+    /// The present. Two vDSO reads.
+    pub fn now() -> Self {
+        let time = clock_gettime(ClockId::RealtimeCoarse);
+        let unix_ms = time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000;
+        Self { tick: Tick::now(), unix_ms }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

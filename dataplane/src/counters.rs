@@ -180,6 +180,23 @@ impl PortCounters {
         total
     }
 
+    /// What was counted after `earlier` was read.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            received: self.received - earlier.received,
+            received_bytes: self.received_bytes - earlier.received_bytes,
+            forwarded: self.forwarded - earlier.forwarded,
+            replied: self.replied - earlier.replied,
+            dropped: std::array::from_fn(|at| self.dropped[at] - earlier.dropped[at]),
+            handed_over: self.handed_over - earlier.handed_over,
+            originated: self.originated - earlier.originated,
+            extra_segments: self.extra_segments - earlier.extra_segments,
+            transmitted: self.transmitted - earlier.transmitted,
+            transmitted_bytes: self.transmitted_bytes - earlier.transmitted_bytes,
+            undelivered: std::array::from_fn(|at| self.undelivered[at] - earlier.undelivered[at]),
+        }
+    }
+
     /// All drops.
     pub fn dropped_total(&self) -> u64 {
         self.dropped.iter().sum()

@@ -141,10 +141,16 @@ reasons! {
         TtlExceeded = "ttl-exceeded",
         /// Larger than the egress port's MTU, and must not be fragmented.
         TooBig = "too-big",
+        /// ARP or neighbour discovery for an address that nobody in the segment has.
+        UnknownNeighbour = "unknown-neighbour",
         /// Asks the gateway for something that it does not serve.
         GatewayNoService = "gateway-no-service",
-        /// The fragment's first part was never seen, or fragments are refused.
+        /// `fragments = "drop"`: no fragment passes.
+        FragmentsRefused = "fragments-refused",
+        /// The fragment's first part was never seen, was refused, or is forgotten.
         FragmentUntracked = "fragment-untracked",
+        /// The fragment reaches back into the first one, where the ports are.
+        FragmentOverlap = "fragment-overlap",
         /// TCP that opens nothing and belongs to no connection.
         TcpNoConnection = "tcp-no-connection",
         /// An ICMP error that quotes no live connection of its receiver.

@@ -112,6 +112,24 @@ fn mask_v6(length: u8) -> u128 {
     u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)
 }
 
+/// An address as 128 bits, IPv4 in its mapped IPv6 form (`::ffff:a.b.c.d`), for tables that hold both families.
+/// No packet carries a mapped address on the wire (RFC 4291 section 2.5.5.2), so the families cannot meet.
+pub const fn to_mapped_bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+/// What [`to_mapped_bits`] packed.
+pub const fn from_mapped_bits(bits: u128) -> IpAddr {
+    let v6 = Ipv6Addr::from_bits(bits);
+    match v6.to_ipv4_mapped() {
+        Some(v4) => IpAddr::V4(v4),
+        None => IpAddr::V6(v6),
+    }
+}
+
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.network, self.length)

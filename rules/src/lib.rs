@@ -28,4 +28,5 @@ pub mod source;
 mod syntax;
 pub mod test_case;
 pub mod verdict;
+pub mod verify;
 pub mod workload;

@@ -4,8 +4,7 @@
 //! this packet goes. Addresses are 128 bits, IPv4 as its mapped IPv6 form (a real packet with such an address is a
 //! martian, so the forms cannot meet).
 
-use std::net::IpAddr;
-
+use septum_rules::address::{from_mapped_bits, to_mapped_bits};
 use septum_rules::flow_key::FlowKey;
 use septum_rules::identity::DomainId;
 use septum_rules::proto::{Layer4, Protocol};
@@ -48,8 +47,8 @@ impl ConnectionKey {
             Some(IcmpRole::Other) => (0, flow.layer4.destination),
             None => (flow.layer4.source, flow.layer4.destination),
         };
-        let source = (bits(flow.source), source_port);
-        let destination = (bits(flow.destination), destination_port);
+        let source = (to_mapped_bits(flow.source), source_port);
+        let destination = (to_mapped_bits(flow.destination), destination_port);
         if source <= destination {
             (Self::pack(flow.domain, flow.layer4.protocol, source, destination), Direction::Up)
         } else {
@@ -60,8 +59,8 @@ impl ConnectionKey {
     /// The key under which the fragments of one packet are followed; directed, so it never meets a connection's.
     pub fn of_fragments(flow: &FlowKey, identification: u32) -> Self {
         let ends = (
-            (bits(flow.source), (identification >> 16) as u16),
-            (bits(flow.destination), identification as u16),
+            (to_mapped_bits(flow.source), (identification >> 16) as u16),
+            (to_mapped_bits(flow.destination), identification as u16),
         );
         let mut key = Self::pack(flow.domain, flow.layer4.protocol, ends.0, ends.1);
         key.0[4] |= FRAGMENTS;
@@ -98,8 +97,8 @@ impl ConnectionKey {
         };
         FlowKey {
             domain: DomainId((rest >> 16) as u16),
-            source: address(source.0),
-            destination: address(destination.0),
+            source: from_mapped_bits(source.0),
+            destination: from_mapped_bits(destination.0),
             layer4,
         }
     }
@@ -110,14 +109,17 @@ const FRAGMENTS: u64 = 1 << 8;
 
 /// What an ICMP message is to connection tracking; numbers are `type << 8` of the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum IcmpRole {
+pub enum IcmpRole {
+    /// Asks; the other side answers.
     Query(u16),
+    /// Answers a query.
     Reply(u16),
+    /// Neither.
     Other,
 }
 
 /// The part that an ICMP or ICMPv6 message plays; `None` for other protocols.
-pub(super) fn icmp_role(layer4: Layer4) -> Option<IcmpRole> {
+pub fn icmp_role(layer4: Layer4) -> Option<IcmpRole> {
     const fn asked(icmp_type: u8) -> u16 {
         u16::from_be_bytes([icmp_type, 0])
     }
@@ -132,18 +134,6 @@ pub(super) fn icmp_role(layer4: Layer4) -> Option<IcmpRole> {
         (Protocol::ICMPV6, 129, 0) => IcmpRole::Reply(asked(128)),
         _ => IcmpRole::Other,
     })
-}
-
-fn bits(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(v6) => v6.to_bits(),
-    }
-}
-
-fn address(bits: u128) -> IpAddr {
-    let v6 = std::net::Ipv6Addr::from_bits(bits);
-    v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4)
 }
 
 #[cfg(test)]

@@ -265,8 +265,8 @@ impl ConnectionTable {
         self.insert(key, hash, note, judged, now)
     }
 
-    /// The live entry of a key of fragments.
-    pub fn find_fragments(&self, key: &ConnectionKey, hash: u64, now: Tick) -> Option<Entry> {
+    /// The live entry of a key, whatever packet asks: of a connection that an error quotes, or of fragments.
+    pub fn find_any(&self, key: &ConnectionKey, hash: u64, now: Tick) -> Option<Entry> {
         self.find_live(key, hash).filter(|entry| !self.is_expired(entry.state_word, key.0[4], now))
     }
 

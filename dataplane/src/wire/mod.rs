@@ -96,6 +96,19 @@ pub struct Neighbour {
     pub link_layer: Option<MacAddress>,
 }
 
+impl Neighbour {
+    /// Router solicitation.
+    pub const ROUTER_SOLICITATION: u8 = 133;
+    /// Router advertisement.
+    pub const ROUTER_ADVERTISEMENT: u8 = 134;
+    /// Neighbour solicitation.
+    pub const SOLICITATION: u8 = 135;
+    /// Neighbour advertisement.
+    pub const ADVERTISEMENT: u8 = 136;
+    /// Redirect.
+    pub const REDIRECT: u8 = 137;
+}
+
 impl IpPacket {
     /// Whether this is a fragment other than the first.
     pub fn is_later_fragment(&self) -> bool {
