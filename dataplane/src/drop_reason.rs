@@ -59,6 +59,8 @@ reasons! {
         EthertypeUnknown = "ethertype-unknown",
         /// The tag is cut off.
         VlanTruncated = "vlan-truncated",
+        /// A tag within a tag (802.1ad, QinQ).
+        VlanStacked = "vlan-stacked",
         /// A tagged frame on an access port.
         VlanUnexpected = "vlan-unexpected",
         /// The ARP packet is cut off, or is not Ethernet over IPv4.
@@ -85,9 +87,11 @@ reasons! {
         Ipv6PayloadLength = "ipv6-payload-length",
         /// More extension headers than the switch walks, or one in a place where it may not stand.
         Ipv6Extensions = "ipv6-extensions",
+        /// An option of an extension header that is cut off.
+        Ipv6Options = "ipv6-options",
         /// An extension header is cut off.
         Ipv6ExtensionTruncated = "ipv6-extension-truncated",
-        /// A routing header that is forbidden (type 0) or unknown.
+        /// A routing header that is forbidden (type 0), unknown, or not used up.
         Ipv6RoutingHeader = "ipv6-routing-header",
         /// A fragment that is too small to be honest, or whose length is impossible.
         FragmentMalformed = "fragment-malformed",
@@ -107,7 +111,9 @@ reasons! {
         IcmpTruncated = "icmp-truncated",
         /// The ICMPv6 header is cut off.
         Icmpv6Truncated = "icmp6-truncated",
-        /// A neighbour discovery message that RFC 4861 says to ignore (hop limit, options, code).
+        /// ICMP over IPv6, or ICMPv6 over IPv4: it would be judged by a type that it does not have.
+        IcmpFamily = "icmp-family",
+        /// A neighbour discovery message that RFC 4861 or 6980 says to ignore (hop limit, code, checksum, options, fragment).
         NdMalformed = "nd-malformed",
         /// Source and destination are the same address.
         Land = "land",

@@ -2,7 +2,30 @@
 //!
 //! Nothing here panics on any input: every read is bounded by the bytes that are there, and what does not
 //! hold together is a [`DropReason`]. Offsets count from the Ethernet header, in bytes.
+//!
+//! Reading: [`parse::parse`] walks one file a protocol, from [`ethernet`] to [`transport`]; [`quoted`] reads what an
+//! ICMP error quotes. Writing: [`rewrite`] (what routing changes), [`reply`] and [`icmp_error`] (what the switch
+//! originates). Writers panic only when the buffer that they are given is shorter than they say.
 
+pub mod arp;
+pub mod checksum;
+pub mod crc32c;
+pub mod ethernet;
+pub mod fragment;
+pub mod icmp;
+pub mod icmp_error;
+pub mod ipv4;
+pub mod ipv6;
+pub mod ipv6_extensions;
+pub mod martian;
+pub mod neighbour;
+pub mod offload;
+pub mod parse;
+pub mod quoted;
+pub mod reply;
+pub mod rewrite;
+pub mod transport;
+pub mod vlan;
 pub mod vnet_hdr;
 
 use std::net::Ipv4Addr;
@@ -58,6 +81,8 @@ pub struct IpPacket {
     pub network: u16,
     /// Offset of the transport header (behind IPv6 extension headers).
     pub transport: u16,
+    /// Offset behind the transport header and its options; `transport` itself where the switch reads no such header.
+    pub payload: u16,
     /// One behind the packet's last byte: Ethernet padding lies behind it.
     pub end: u32,
     /// Time to live or hop limit.
@@ -110,6 +135,11 @@ impl Neighbour {
 }
 
 impl IpPacket {
+    /// Bytes from the IP header to the packet's end: what an MTU limits.
+    pub fn length(&self) -> usize {
+        (self.end as usize).saturating_sub(usize::from(self.network))
+    }
+
     /// Whether this is a fragment other than the first.
     pub fn is_later_fragment(&self) -> bool {
         self.fragment.is_some_and(|fragment| fragment.offset != 0)
@@ -125,7 +155,12 @@ pub mod tcp_flag {
     pub const PSH: u8 = 8;
     pub const ACK: u8 = 16;
     pub const URG: u8 = 32;
+    pub const ECE: u8 = 64;
+    pub const CWR: u8 = 128;
 }
+
+/// Time to live and hop limit of packets that the switch originates (RFC 1700 "IP time to live").
+pub const ORIGINATED_TTL: u8 = 64;
 
 /// What parsing gives: a frame that holds together, or why not.
 pub type Parsed = Result<Headers, DropReason>;

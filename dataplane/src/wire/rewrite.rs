@@ -1,0 +1,64 @@
+//! What routing through a gateway changes in a frame: both MACs, and the time to live (RFC 1812 section 5.3.1,
+//! RFC 8200 section 3).
+//!
+//! Done in place. Checksums of the transport are not concerned, partial ones and super-frames included.
+//! Nothing here panics on a frame that was parsed; see each function.
+
+use septum_rules::mac::MacAddress;
+
+use super::IpPacket;
+use super::checksum;
+use crate::drop_reason::DropReason;
+
+/// Writes both MACs.
+///
+/// # Panics
+/// When `frame` is shorter than 12 bytes.
+pub fn set_macs(frame: &mut [u8], destination: MacAddress, source: MacAddress) {
+    frame[..6].copy_from_slice(&destination.0);
+    frame[6..12].copy_from_slice(&source.0);
+}
+
+/// Takes one hop from the time to live; the IPv4 header checksum is updated, not recalculated, so a header that
+/// was damaged in between stays so.
+///
+/// # Errors
+/// [`DropReason::TtlExceeded`] when it was 0 or 1: such a packet is not forwarded, and is left unchanged.
+///
+/// # Panics
+/// When `frame` is not the one that `packet` was parsed from.
+pub fn decrement_ttl(frame: &mut [u8], packet: &IpPacket) -> Result<(), DropReason> {
+    if packet.ttl <= 1 {
+        return Err(DropReason::TtlExceeded);
+    }
+    let network = usize::from(packet.network);
+    if packet.flow.source.is_ipv4() {
+        let header = &mut frame[network..network + 20];
+        let old = u16::from_be_bytes([header[8], header[9]]);
+        header[8] = packet.ttl - 1;
+        let new = u16::from_be_bytes([header[8], header[9]]);
+        let updated = checksum::updated(u16::from_be_bytes([header[10], header[11]]), old, new);
+        header[10..12].copy_from_slice(&updated.to_be_bytes());
+    } else {
+        frame[network + 7] = packet.ttl - 1;
+    }
+    Ok(())
+}
+
+/// Both at once: the packet takes its hop towards `destination`.
+///
+/// # Errors
+/// [`DropReason::TtlExceeded`]; the frame is left unchanged.
+///
+/// # Panics
+/// When `frame` is not the one that `packet` was parsed from.
+pub fn route(
+    frame: &mut [u8],
+    packet: &IpPacket,
+    destination: MacAddress,
+    source: MacAddress,
+) -> Result<(), DropReason> {
+    decrement_ttl(frame, packet)?;
+    set_macs(frame, destination, source);
+    Ok(())
+}
