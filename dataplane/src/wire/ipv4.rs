@@ -134,6 +134,15 @@ impl Ipv4Header {
         header[2..4].copy_from_slice(&total_length.to_be_bytes());
         header[12..16].copy_from_slice(&source.octets());
         header[16..20].copy_from_slice(&destination.octets());
+        Self::write_checksum(header);
+    }
+
+    /// Calculates the checksum of a whole `header`, options included, and writes it in.
+    ///
+    /// # Panics
+    /// When `header` is shorter than [`Ipv4Header::LENGTH`].
+    pub fn write_checksum(header: &mut [u8]) {
+        header[10..12].fill(0);
         let checksum = Sum::default().add_bytes(header).checksum();
         header[10..12].copy_from_slice(&checksum.to_be_bytes());
     }

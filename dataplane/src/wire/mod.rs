@@ -5,7 +5,8 @@
 //!
 //! Reading: [`parse::parse`] walks one file a protocol, from [`ethernet`] to [`transport`]; [`quoted`] reads what an
 //! ICMP error quotes. Writing: [`rewrite`] (what routing changes), [`reply`] and [`icmp_error`] (what the switch
-//! originates). Writers panic only when the buffer that they are given is shorter than they say.
+//! originates), [`segment`] (super-frames for ports that cannot take them). Writers panic only when the buffer
+//! that they are given is shorter than they say.
 
 pub mod arp;
 pub mod checksum;
@@ -24,6 +25,7 @@ pub mod parse;
 pub mod quoted;
 pub mod reply;
 pub mod rewrite;
+pub mod segment;
 pub mod transport;
 pub mod vlan;
 pub mod vnet_hdr;
@@ -135,7 +137,7 @@ impl Neighbour {
 }
 
 impl IpPacket {
-    /// Bytes from the IP header to the packet's end: what an MTU limits.
+    /// Bytes from the IP header to the packet's end: what an MTU limits, but see [`segment::longest_packet`].
     pub fn length(&self) -> usize {
         (self.end as usize).saturating_sub(usize::from(self.network))
     }

@@ -150,9 +150,7 @@ fn swap_addresses(header: &mut [u8]) {
         let (sources, destinations) = header[12..20].split_at_mut(4);
         sources.swap_with_slice(destinations);
         header[8] = ORIGINATED_TTL;
-        header[10..12].fill(0);
-        let checksum = Sum::default().add_bytes(header).checksum();
-        header[10..12].copy_from_slice(&checksum.to_be_bytes());
+        Ipv4Header::write_checksum(header);
     } else {
         let (sources, destinations) = header[8..Ipv6Header::LENGTH].split_at_mut(16);
         sources.swap_with_slice(destinations);
