@@ -94,13 +94,7 @@ pub(crate) fn parse<'t>(text: &'t str, file: FileId, sink: &mut Sink) -> Option<
         Err(first) => {
             let errors =
                 if text.len() <= RECOVER_BYTES { DeTable::parse_recoverable(text).1 } else { vec![first] };
-            for error in &errors {
-                if sink.is_full() {
-                    sink.omit(1);
-                } else {
-                    sink.push(syntax_error(text, file, error));
-                }
-            }
+            report(text, file, &errors, sink);
             None
         }
     }
@@ -145,20 +139,49 @@ fn table(entries: DeTable<'_>, file: FileId) -> Value<'_> {
     Value::Table(entries)
 }
 
+/// Reports what the parser found, without what only follows from an error before.
+fn report(text: &str, file: FileId, errors: &[toml::de::Error], sink: &mut Sink) {
+    let mut last = None;
+    // A table that is declared twice is read as one, so its keys may seem to be written twice too.
+    let mut doubled_table: Option<usize> = None;
+    for error in errors {
+        if sink.is_full() {
+            sink.omit(1);
+            continue;
+        }
+        let at = error.span().map_or(0, |range| range.start);
+        if error.message() == DUPLICATE {
+            let follows = doubled_table
+                .is_some_and(|table| text.get(table..at).is_some_and(|between| !between.contains("\n[")));
+            if follows {
+                continue;
+            }
+            if text[line_start(text, at)..].trim_start().starts_with('[') {
+                doubled_table = Some(at);
+            }
+        }
+        let diagnostic = syntax_error(text, file, error);
+        if last.as_ref() != Some(&diagnostic) {
+            last = Some(diagnostic.clone());
+            sink.push(diagnostic);
+        }
+    }
+}
+
+/// The parser's words for a key or table that is there already.
+const DUPLICATE: &str = "duplicate key";
+
 fn syntax_error(text: &str, file: FileId, error: &toml::de::Error) -> Diagnostic {
     let range = error.span().unwrap_or(0..0);
     let span = Span::new(file, range.clone());
     let found = text.get(range.clone()).unwrap_or_default();
-    if error.message() == "duplicate key" {
+    let message = error.message().trim_end_matches(", expected nothing");
+    if message == DUPLICATE {
         let diagnostic = Diagnostic::new(Code::DuplicateKey, span, format!("`{found}` is written twice"));
         return match first_place(text, range.start) {
             Some(first) => diagnostic.related(Span::new(file, first), "first written here"),
             None => diagnostic.label("the second time"),
         };
-    }
-    let mut message = error.message().to_owned();
-    if message.is_empty() {
-        message.push_str("this is not TOML");
     }
     let looks_like_date = found.len() >= 8 && found.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     if looks_like_date && found.contains('-') {
@@ -167,13 +190,26 @@ fn syntax_error(text: &str, file: FileId, error: &toml::de::Error) -> Diagnostic
     if message.contains("recursion") || message.contains("recurse") {
         return Diagnostic::new(Code::TooLarge, span, "values are nested more than 80 deep");
     }
-    Diagnostic::new(Code::Syntax, span, message)
+    let quotes = "strings, addresses and services among them, are written in quotes: `\"10.0.0.1\"`";
+    if message.starts_with("string values must be quoted") {
+        let message = if found.is_empty() { "the value is missing" } else { "a string without quotes" };
+        return Diagnostic::new(Code::Syntax, span, message).help(quotes);
+    }
+    let diagnostic =
+        Diagnostic::new(Code::Syntax, span, if message.is_empty() { "this is not TOML" } else { message });
+    let number =
+        ["invalid float", "invalid integer", "invalid date"].iter().any(|start| message.starts_with(start));
+    if number { diagnostic.help(quotes) } else { diagnostic }
+}
+
+fn line_start(text: &str, at: usize) -> usize {
+    text[..at].rfind('\n').map_or(0, |newline| newline + 1)
 }
 
 /// Where the key at `at`, which is a second one, was written first: a search through the lines, because the parser
 /// tells only the second. `None` where the key is no line of its own.
 fn first_place(text: &str, at: usize) -> Option<std::ops::Range<usize>> {
-    let line_start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+    let line_start = line_start(text, at);
     let line = text[line_start..].lines().next()?;
     let is_header = line.trim_start().starts_with('[');
     let wanted = if is_header { header(line) } else { line.split_once('=')?.0.trim() };

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::date::Date;
-use crate::diagnostic::{Code, Diagnostic, Sink, nearest, one_of};
+use crate::diagnostic::{Code, Diagnostic, Sink, did_you_mean, nearest, one_of};
 use crate::source::Span;
 use crate::syntax::{Key, Node, Value};
 
@@ -130,12 +130,9 @@ pub(crate) fn word<T: Copy>(node: Node<'_>, words: &[(&str, T)], sink: &mut Sink
 
 /// Reports a word that is none of `words`.
 pub(crate) fn unknown_word(text: &Text<'_>, words: &[&str], sink: &mut Sink) {
-    let message = format!("`{}` is not one of the values here", shortened(&text.value));
-    let help = match nearest(&text.value, words.iter().copied()) {
-        Some(word) => format!("did you mean `{word}`? The values are {}", one_of(words)),
-        None => format!("write {}", one_of(words)),
-    };
-    sink.push(Diagnostic::new(Code::UnknownWord, text.span, message).help(help));
+    let message = format!("expected {}, found `{}`", one_of(words), shortened(&text.value));
+    let help = did_you_mean(&text.value, words.iter().copied());
+    sink.push(Diagnostic::new(Code::UnknownWord, text.span, message).help_maybe(help));
 }
 
 /// A string that a newtype of the field can read.

@@ -175,7 +175,8 @@ fn tables<'t>(node: Option<Node<'t>>, sink: &mut Sink) -> Vec<Table<'t>> {
 
 fn service_text(name: Name, node: Node<'_>, sink: &mut Sink) -> ServiceText {
     if is_reserved_service(&name.value) {
-        let message = format!("`{}` already means a protocol, so it cannot name a service", name.value);
+        let message =
+            format!("`{}` means something in every list of services, so it cannot name one", name.value);
         sink.push(Diagnostic::new(Code::ReservedName, name.span, message).help("choose another name"));
     }
     let entries = some_list(node, sink, "remove the service, or list what it is", service::service_entry);

@@ -121,6 +121,19 @@ fn named(text: &Text<'_>, word: &str, has_ports: bool) -> Result<ServiceEntry, P
         let message = format!("a service holds no {}", quoted(character).trim_start_matches("a "));
         return Err(Problem::new(at..at + character.len_utf8(), message));
     }
+    if let Some((head, tail)) = word.split_once(':').filter(|(head, _)| protocol(head).is_some()) {
+        let message = format!("`{}` is not a service", shortened(word));
+        return Err(Problem {
+            help: Some(format!("write `{head}/{tail}`")),
+            ..Problem::new(0..word.len(), message)
+        });
+    }
+    let digits = word.strip_prefix("proto-").unwrap_or(word);
+    if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let message = format!("`{}` is not the number of a protocol (0 to 255)", shortened(digits));
+        let help = "write a port with its protocol, as in `tcp/443`".to_owned();
+        return Err(Problem { help: Some(help), ..Problem::new(0..word.len(), message) });
+    }
     if let Some(meant) = meant(word) {
         let message = format!("`{word}` is not a protocol");
         return Err(Problem {
@@ -132,6 +145,9 @@ fn named(text: &Text<'_>, word: &str, has_ports: bool) -> Result<ServiceEntry, P
 }
 
 fn port_range(at: usize, ports: &str) -> Result<PortRange, Problem> {
+    if ports.is_empty() {
+        return Err(Problem::new(at..at, "the port is missing".to_owned()));
+    }
     ports.parse().map_err(|error: crate::port_range::PortRangeError| Problem {
         at: at..at + ports.len(),
         code: Code::MalformedService,

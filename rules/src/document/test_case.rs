@@ -66,9 +66,10 @@ fn test(mut table: Table<'_>, sink: &mut Sink) -> Option<TestText> {
         Some(name) => format!("test `{}`", name.value),
         None => "a test".to_owned(),
     };
+    table.span = named_span(name.as_ref(), span);
     let (packet, expect) = (table.take("packet"), table.take("expect"));
     let check = match (packet, expect) {
-        (None, None) => reach(&mut table, named_span(name.as_ref(), span), &what, sink),
+        (None, None) => reach(&mut table, &what, sink),
         (Some(packet), Some(expect)) => {
             for key in ["from", "to", "allow", "deny", "by"] {
                 if let Some(other) = table.take(key) {
@@ -92,7 +93,7 @@ fn test(mut table: Table<'_>, sink: &mut Sink) -> Option<TestText> {
     Some(TestText { name: name?, check: check?, span })
 }
 
-fn reach(table: &mut Table<'_>, span: Span, what: &str, sink: &mut Sink) -> Option<CheckText> {
+fn reach(table: &mut Table<'_>, what: &str, sink: &mut Sink) -> Option<CheckText> {
     let instead = "name a workload, an address or a selector";
     let parties = |node: Option<Node<'_>>, sink: &mut Sink| {
         node.and_then(|node| some_list(node, sink, instead, party)).map(|list| list.value)
@@ -105,7 +106,7 @@ fn reach(table: &mut Table<'_>, span: Span, what: &str, sink: &mut Sink) -> Opti
     if allow.is_none() && deny.is_none() {
         let message = format!("{what} says neither `allow` nor `deny`");
         let help = "list the services that must pass, or must not";
-        sink.push(Diagnostic::new(Code::TestShape, span, message).help(help));
+        sink.push(Diagnostic::new(Code::TestShape, table.span, message).help(help));
     }
     let services = |node: Option<Node<'_>>, sink: &mut Sink| {
         node.and_then(|node| some_list(node, sink, "remove the key, or list services", service_entry))
@@ -137,6 +138,7 @@ fn expect(node: Node<'_>, sink: &mut Sink) -> Option<ExpectText> {
 }
 
 fn packet(node: Node<'_>, sink: &mut Sink) -> Option<PacketText> {
+    let errors_before = sink.errors();
     let mut table = Table::open(node, sink)?;
     let what = "`packet`";
     let workload = table.require("in", what, sink).and_then(|node| text(node, sink));
@@ -158,6 +160,10 @@ fn packet(node: Node<'_>, sink: &mut Sink) -> Option<PacketText> {
     let (source_port, destination_port) = (table.get("sport", sink, port), table.get("dport", sink, port));
     let (icmp_type, icmp_code) = (table.get("type", sink, octet), table.get("code", sink, octet));
     table.close(what, sink);
+    if sink.errors() > errors_before {
+        // A port that does not fit must not be reported as one that is missing.
+        return None;
+    }
     Some(PacketText {
         workload: workload?.to_shared(),
         source_mac: source_mac.map(|mac: Spanned<MacAddress>| mac.value),
