@@ -1,0 +1,132 @@
+//! Whatever bytes come as a policy, reading them ends, in a policy or in diagnostics that print; never in a panic.
+
+use proptest::prelude::*;
+use septum_rules::load::{Input, NoIncludes, load, load_tests, load_text};
+
+/// One of everything, so that mutations reach every decoder.
+const EVERYTHING: &str = include_str!("cases/diagnostics/right/everything.toml");
+
+fn read(bytes: Vec<u8>) {
+    match load(Input { name: "p.toml".to_owned(), bytes: bytes.clone() }, &mut NoIncludes) {
+        Ok(loaded) => {
+            assert!(loaded.policy.workloads.iter().all(|workload| {
+                workload.segment.index() < loaded.policy.segments.len()
+                    && workload.labels.contains_key("segment")
+            }));
+            assert!(loaded.policy.rules.iter().all(|rule| {
+                !rule.services.is_empty()
+                    && !rule.from.alternatives.is_empty()
+                    && !rule.to.alternatives.is_empty()
+            }));
+            let _ = loaded.warnings.to_string();
+        }
+        Err(diagnostics) => {
+            assert!(!diagnostics.is_empty());
+            let printed = diagnostics.to_string();
+            assert!(
+                !printed.chars().any(|character| character.is_control() && character != '\n'),
+                "{printed:?}"
+            );
+        }
+    }
+    let base = load_text("base.toml", EVERYTHING).map_err(|error| error.to_string()).unwrap().policy;
+    if let Err(diagnostics) = load_tests(Input { name: "t.toml".to_owned(), bytes }, &base) {
+        let _ = diagnostics.to_string();
+    }
+}
+
+/// What is put into the text: pieces of the grammar, at their limits and past them.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        prop::sample::select(vec![
+            "",
+            "=",
+            "[",
+            "]",
+            "[[",
+            "]]",
+            "{",
+            "}",
+            ",",
+            "\"",
+            "'",
+            "\"\"\"",
+            "\n",
+            "\r",
+            "\t",
+            "#",
+            ".",
+            "\\",
+            "\\u0000",
+            "!",
+            "(",
+            ")",
+            " in ",
+            " notin (",
+            "any",
+            "world",
+            "cidr:",
+            "cidr:corp",
+            "tcp/",
+            "/",
+            "-",
+            "from ",
+            "proto-",
+            "0",
+            "-1",
+            "99999999999999999999",
+            "1e400",
+            "nan",
+            "2027-02-31",
+            "07:00:00",
+            "true",
+            "é",
+            "\u{202e}",
+            "\u{0}",
+            "a.b.c",
+            "rule",
+            "[[rule]]\n",
+            "[[test]]\n",
+            "[workload.x]\n",
+            "name = \"x\"\n",
+            "10.0.0.0/8",
+            "::",
+            "fe80::1",
+            "02:00:00:00:00:01",
+        ])
+        .prop_map(|text| text.as_bytes().to_vec()),
+        prop::collection::vec(any::<u8>(), 0..8),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_bytes(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        read(bytes);
+    }
+
+    #[test]
+    fn random_pieces(pieces in prop::collection::vec(piece(), 0..60)) {
+        read([b"version = 1\n".to_vec(), pieces.concat()].concat());
+    }
+
+    #[test]
+    fn a_right_policy_with_wrong_pieces(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..12, piece()), 1..6),
+    ) {
+        let mut bytes = EVERYTHING.as_bytes().to_vec();
+        for (at, removed, inserted) in edits {
+            let start = at.index(bytes.len() + 1);
+            let end = (start + removed).min(bytes.len());
+            bytes.splice(start..end, inserted);
+        }
+        read(bytes);
+    }
+
+    #[test]
+    fn lines_in_any_order(order in Just(EVERYTHING.lines().collect::<Vec<_>>()).prop_shuffle()) {
+        read(order.join("\n").into_bytes());
+    }
+}
