@@ -105,6 +105,9 @@ impl Services {
 
     /// The boxes that a list stands for, each once, in the order of the file. Marks the services it names as used.
     pub(super) fn expand(&mut self, entries: &[ServiceEntry], span: Span, sink: &mut Sink) -> Vec<Service> {
+        if self.budget == 0 {
+            return Vec::new();
+        }
         let mut boxes: Vec<Service> = Vec::with_capacity(entries.len().min(MOST_IN_A_LIST));
         for entry in entries {
             match entry {
@@ -123,13 +126,15 @@ impl Services {
                 return Vec::new();
             }
         }
-        if boxes.len() > 1 {
+        // The expansion of one service holds each once already.
+        if entries.len() > 1 {
             let mut seen = HashSet::with_capacity(boxes.len());
             boxes.retain(|service| seen.insert(*service));
         }
         match self.budget.checked_sub(boxes.len()) {
             Some(left) => self.budget = left,
             None => {
+                self.budget = 0;
                 let message = format!("all lists together stand for more than {MOST_IN_ALL} services");
                 sink.report(Code::TooLarge, span, message);
                 return Vec::new();
