@@ -3,8 +3,13 @@
 #[path = "support/namespace.rs"]
 mod namespace;
 
+#[path = "support/ports.rs"]
+mod ports;
+
 #[path = "ports/sandbox.rs"]
 mod sandbox;
+#[path = "ports/traffic.rs"]
+mod traffic;
 
 use std::process::ExitCode;
 
@@ -15,5 +20,6 @@ fn main() -> ExitCode {
     }
     let mut trials = Vec::new();
     trials.extend(sandbox::trials());
+    trials.extend(traffic::trials());
     namespace::run_trials(trials)
 }

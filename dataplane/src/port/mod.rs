@@ -4,11 +4,28 @@
 //! receiving and transmitting take no lock. Frames carry their `virtio_net_hdr` on every kind of port; one
 //! whose device knows none adds and removes it.
 
+pub mod any;
+pub mod error;
+pub mod inside;
+pub mod memory;
+pub mod open;
+pub mod packet;
+pub mod tap;
+pub mod veth;
+
 use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::burst::{Burst, Frames};
 use crate::drop_reason::UndeliveredReason;
+use crate::sys::namespace::NetworkNamespace;
+use crate::sys::netlink::Netlink;
+
+pub use self::any::AnyQueue;
+pub use self::error::PortError;
+pub use self::inside::Inside;
+pub use self::memory::MemoryQueue;
+pub use self::open::{Device, Port, Substitute};
 
 /// One worker's queue of one port.
 pub trait PortQueue {
@@ -85,4 +102,34 @@ pub struct PortId {
     pub slot: u16,
     /// How many ports had this slot before.
     pub generation: u16,
+}
+
+/// A device that the switch made: deleted when this is dropped. Should the process die first, the kernel deletes
+/// it with the last descriptor or namespace that it depends on.
+#[derive(Debug)]
+struct OwnedLink {
+    netlink: Netlink,
+    index: u32,
+}
+
+impl OwnedLink {
+    /// Owns the device `index` of the namespace in which `netlink` was opened.
+    fn new(netlink: Netlink, index: u32) -> Self {
+        Self { netlink, index }
+    }
+}
+
+impl Drop for OwnedLink {
+    fn drop(&mut self) {
+        // It may have gone already, with its queues or its namespace.
+        let _ = self.netlink.delete_link(self.index);
+    }
+}
+
+/// Runs `work` inside `namespace`; the caller stays where it is.
+fn entered<T: Send>(
+    namespace: &NetworkNamespace,
+    work: impl FnOnce() -> Result<T, PortError> + Send,
+) -> Result<T, PortError> {
+    namespace.run(work)?
 }

@@ -4,7 +4,11 @@
 //! descriptors are owned ([`std::os::fd::OwnedFd`]), errors are [`std::io::Error`] or a type of their own.
 //! Nothing here knows of policies, frames' contents or the pipeline.
 
+pub mod cpu;
 pub mod namespace;
 pub mod netlink;
+pub mod packet;
 pub mod sandbox;
 pub mod signal;
+pub mod sysctl;
+pub mod tun;

@@ -9,11 +9,12 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NetlinkPayload, Nla,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoTun, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -45,6 +46,23 @@ pub struct Link {
     pub up: bool,
     /// What made it (`tun`, `veth` ...); `None` for hardware and the loopback device.
     pub kind: Option<String>,
+    /// How the TUN driver made it.
+    pub tun: Option<Tun>,
+}
+
+/// How a device of the TUN driver was made (`IFLA_TUN_*` of linux/if_link.h).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tun {
+    /// A TAP device: Ethernet frames; else a TUN device: IP packets.
+    pub tap: bool,
+    /// Made for several queues.
+    pub multi_queue: bool,
+    /// Frames carry a virtio header.
+    pub header: bool,
+    /// It outlives its queues.
+    pub persistent: bool,
+    /// Descriptors attached now; told for devices with several queues only.
+    pub queues: u32,
 }
 
 impl Netlink {
@@ -148,6 +166,15 @@ impl Netlink {
         self.set_attribute(index, LinkAttribute::Mtu(mtu))
     }
 
+    /// Keeps the kernel from giving the device an IPv6 address of its own, so that it asks and answers nothing.
+    ///
+    /// # Errors
+    /// `EAFNOSUPPORT` without IPv6, which is as good.
+    pub fn set_no_link_local(&mut self, index: u32) -> io::Result<()> {
+        let inet6 = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
+        self.set_attribute(index, LinkAttribute::AfSpecUnspec(vec![inet6]))
+    }
+
     /// Moves the device into another namespace, where it arrives down and without addresses. About 18 ms:
     /// making it there is faster.
     ///
@@ -163,12 +190,7 @@ impl Netlink {
     /// # Errors
     /// `EEXIST` when the device has it; what else the kernel says.
     pub fn add_address(&mut self, index: u32, address: IpAddr, prefix_length: u8) -> io::Result<()> {
-        let mut request = AddressMessage::default();
-        request.header.family = family_of(address);
-        request.header.prefix_len = prefix_length;
-        request.header.index = index;
-        request.attributes.push(AddressAttribute::Local(address));
-        request.attributes.push(AddressAttribute::Address(address));
+        let mut request = address_message(index, address, prefix_length);
         match address {
             IpAddr::V4(v4) if prefix_length < 31 => {
                 let hosts = u32::MAX.checked_shr(u32::from(prefix_length)).unwrap_or(0);
@@ -178,6 +200,14 @@ impl Netlink {
             IpAddr::V6(_) => request.header.flags = AddressHeaderFlags::Nodad,
         }
         self.create(RouteNetlinkMessage::NewAddress(request))
+    }
+
+    /// Removes an address.
+    ///
+    /// # Errors
+    /// `EADDRNOTAVAIL` when the device does not have it.
+    pub fn delete_address(&mut self, index: u32, address: IpAddr, prefix_length: u8) -> io::Result<()> {
+        self.request(RouteNetlinkMessage::DelAddress(address_message(index, address, prefix_length)))
     }
 
     /// Adds the default route of the gateway's family. `on_link` says that the gateway is a neighbour though no
@@ -281,6 +311,7 @@ fn read_link(message: RouteNetlinkMessage) -> Option<Link> {
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
         kind: None,
+        tun: None,
     };
     for attribute in message.attributes {
         match attribute {
@@ -288,15 +319,52 @@ fn read_link(message: RouteNetlinkMessage) -> Option<Link> {
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(MacAddress),
             LinkAttribute::LinkInfo(information) => {
-                link.kind = information.into_iter().find_map(|entry| match entry {
-                    LinkInfo::Kind(kind) => Some(kind.to_string()),
-                    _ => None,
-                });
+                for entry in information {
+                    match entry {
+                        LinkInfo::Kind(kind) => link.kind = Some(kind.to_string()),
+                        LinkInfo::Data(InfoData::Tun(attributes)) => link.tun = Some(read_tun(&attributes)),
+                        _ => {}
+                    }
+                }
             }
             _ => {}
         }
     }
     Some(link)
+}
+
+fn read_tun(attributes: &[InfoTun]) -> Tun {
+    // linux/if_link.h; the first enumerator is 0.
+    const IFLA_TUN_TYPE: u16 = 3;
+    const IFLA_TUN_VNET_HDR: u16 = 5;
+    const IFLA_TUN_PERSIST: u16 = 6;
+    const IFLA_TUN_MULTI_QUEUE: u16 = 7;
+    const IFLA_TUN_NUM_QUEUES: u16 = 8;
+    const IFF_TAP: u8 = 2;
+    let mut tun = Tun::default();
+    for attribute in attributes {
+        let mut value = [0; 4];
+        attribute.emit_value(&mut value[..attribute.value_len().min(4)]);
+        match attribute.kind() {
+            IFLA_TUN_TYPE => tun.tap = value[0] == IFF_TAP,
+            IFLA_TUN_VNET_HDR => tun.header = value[0] != 0,
+            IFLA_TUN_PERSIST => tun.persistent = value[0] != 0,
+            IFLA_TUN_MULTI_QUEUE => tun.multi_queue = value[0] != 0,
+            IFLA_TUN_NUM_QUEUES => tun.queues = u32::from_ne_bytes(value),
+            _ => {}
+        }
+    }
+    tun
+}
+
+fn address_message(index: u32, address: IpAddr, prefix_length: u8) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = family_of(address);
+    message.header.prefix_len = prefix_length;
+    message.header.index = index;
+    message.attributes.push(AddressAttribute::Local(address));
+    message.attributes.push(AddressAttribute::Address(address));
+    message
 }
 
 fn family_of(address: IpAddr) -> AddressFamily {

@@ -17,7 +17,7 @@
 //! process sends to the caller is passed on. Cost: three processes, about a millisecond.
 
 use std::ffi::CStr;
-use std::fs::{File, read_dir, write};
+use std::fs::{read_dir, write};
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -273,10 +273,4 @@ fn fork_into(namespaces: i32) -> io::Result<Option<Pid>> {
 
 fn returned_twice(result: i64) -> io::Result<Option<Pid>> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(Pid::from_raw(result as i32)) }
-}
-
-/// Whether the TUN driver's device can be opened by this process: the question that decides between TAP devices
-/// and their replacement.
-pub fn tun_is_available() -> bool {
-    File::options().read(true).write(true).open("/dev/net/tun").is_ok()
 }

@@ -1,0 +1,169 @@
+//! An existing device, read and written through AF_PACKET sockets (packet(7)): the end of a veth pair, or the TAP
+//! whose descriptor a hypervisor holds.
+//!
+//! Super-frames and unfinished checksums pass as on a TAP. Several queues share the device by a hash of the flow
+//! (`PACKET_FANOUT_HASH`), the same for both directions. Limits: the kernel drops what comes while a socket's
+//! buffer is full, without telling; frames of protocols whose super-frames have no virtio description (SCTP) are
+//! lost; the host's own stack must be kept silent on the device ([`silence`]). One recvmsg(2) or sendmsg(2) a
+//! frame.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::sockopt;
+use septum_rules::workload::PortSpec;
+
+use super::error::PortError;
+use super::inside::set_mtu;
+use super::{Offloads, PortGone, PortQueue, TransmitOutcome};
+use crate::burst::{Burst, Frames};
+use crate::drop_reason::UndeliveredReason;
+use crate::sys::netlink::{Link, Netlink};
+use crate::sys::packet::{self, Received};
+use crate::sys::sysctl::{self, Family};
+
+/// Bytes of frames that may wait in one socket, as the kernel accounts them: some forty super-frames. Without
+/// privileges the kernel grants less (`net.core.rmem_max`).
+const SOCKET_BUFFER: usize = 8 << 20;
+
+/// Frames that the kernel could not describe, skipped in one call of receive before it lets others work.
+const SKIPPED: usize = 64;
+
+/// One queue of a device behind AF_PACKET.
+#[derive(Debug)]
+pub struct PacketQueue {
+    socket: OwnedFd,
+    /// Nobody but this switch could set it down: down is gone.
+    private: bool,
+    /// The device was down when last heard of. The kernel says it once, and not again when the device goes.
+    down: bool,
+    refusal_told: bool,
+}
+
+impl PacketQueue {
+    fn open(
+        link: &Link,
+        fanout: Option<Option<u16>>,
+        private: bool,
+    ) -> Result<(Self, Option<u16>), PortError> {
+        let step = |step| PortError::step(&link.name, step);
+        let socket = packet::open().map_err(step("open a packet socket for"))?;
+        packet::configure(socket.as_fd()).map_err(step("set up the packet socket of"))?;
+        // Refused without privileges over the machine, granted up to a limit then: smaller buffers lose sooner.
+        if sockopt::set_socket_recv_buffer_size_force(&socket, SOCKET_BUFFER).is_err() {
+            let _ = sockopt::set_socket_recv_buffer_size(&socket, SOCKET_BUFFER);
+        }
+        if sockopt::set_socket_send_buffer_size_force(&socket, SOCKET_BUFFER).is_err() {
+            let _ = sockopt::set_socket_send_buffer_size(&socket, SOCKET_BUFFER);
+        }
+        packet::set_promiscuous(socket.as_fd(), link.index).map_err(step("hear all frames of"))?;
+        packet::bind(socket.as_fd(), link.index).map_err(step("bind a packet socket to"))?;
+        let group = fanout.map(|group| packet::join_fanout(socket.as_fd(), group)).transpose();
+        let group = group.map_err(step("share the frames of"))?;
+        Ok((Self { socket, private, down: false, refusal_told: false }, group))
+    }
+
+    fn is_gone(&self) -> bool {
+        self.down && (self.private || !packet::is_bound(self.socket.as_fd()).unwrap_or(false))
+    }
+
+    fn undelivered(&mut self, error: &std::io::Error) -> UndeliveredReason {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => UndeliveredReason::QueueFull,
+            Some(libc::ENETDOWN) => UndeliveredReason::PortDown,
+            Some(libc::ENXIO | libc::ENODEV | libc::EBADF) => {
+                self.down = true;
+                UndeliveredReason::PortGone
+            }
+            Some(libc::EMSGSIZE) => UndeliveredReason::PortTooBig,
+            _ => {
+                if !std::mem::replace(&mut self.refusal_told, true) {
+                    tracing::warn!(%error, "a device refused a frame; further ones are only counted");
+                }
+                UndeliveredReason::DeviceRefused
+            }
+        }
+    }
+}
+
+impl PortQueue for PacketQueue {
+    fn receive(&mut self, burst: &mut Burst) -> Result<usize, PortGone> {
+        let before = burst.len();
+        let mut skipped = 0;
+        while burst.has_room() && skipped < SKIPPED {
+            match packet::receive(&self.socket, burst.next_slot()) {
+                Ok(Received::Frame(length)) => {
+                    self.down = false;
+                    burst.commit(length);
+                }
+                Ok(Received::TooLong) => skipped += 1,
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EAGAIN) => break,
+                    Some(libc::EINTR) => {}
+                    Some(libc::EINVAL) => skipped += 1,
+                    Some(libc::ENETDOWN) => self.down = true,
+                    _ if burst.len() > before => break,
+                    _ => return Err(PortGone(error)),
+                },
+            }
+        }
+        if burst.len() == before && self.is_gone() {
+            return Err(PortGone(std::io::Error::from_raw_os_error(libc::ENODEV)));
+        }
+        Ok(burst.len() - before)
+    }
+
+    fn transmit(&mut self, frames: Frames<'_>, outcome: &mut TransmitOutcome) {
+        for frame in frames.iter() {
+            match packet::transmit(&self.socket, frame) {
+                Ok(()) => outcome.sent(frame.len()),
+                Err(error) => outcome.lost(self.undelivered(&error)),
+            }
+        }
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket.as_fd())
+    }
+
+    fn offloads(&self) -> Offloads {
+        // The kernel segments and fills in checksums where the device itself does not.
+        Offloads::ALL
+    }
+}
+
+/// Opens the queues of a device that exists, in the calling thread's namespace: silences the host's stack on it,
+/// sets its MTU and raises it.
+pub(super) fn open(spec: &PortSpec, queues: usize) -> Result<Vec<PacketQueue>, PortError> {
+    let device = &*spec.device;
+    let step = |step| PortError::step(device, step);
+    let mut netlink = Netlink::open().map_err(step("look for"))?;
+    let link = netlink.link(device).map_err(|error| match error.raw_os_error() {
+        Some(libc::ENODEV) => PortError::Missing { device: device.to_owned() },
+        _ => step("look for")(error),
+    })?;
+    silence(&mut netlink, &link)?;
+    set_mtu(&mut netlink, &link, spec.mtu)?;
+    netlink.set_up(link.index, true).map_err(step("raise"))?;
+    queues_of(&link, queues, false)
+}
+
+/// The queues of a device that is up.
+pub(super) fn queues_of(link: &Link, queues: usize, private: bool) -> Result<Vec<PacketQueue>, PortError> {
+    let mut group = None;
+    (0..queues.max(1))
+        .map(|_| {
+            let (queue, joined) = PacketQueue::open(link, (queues > 1).then_some(group), private)?;
+            group = joined;
+            Ok(queue)
+        })
+        .collect()
+}
+
+/// Keeps this side's own stack from asking or answering anything on the device.
+pub(super) fn silence(netlink: &mut Netlink, link: &Link) -> Result<(), PortError> {
+    netlink.set_arp(link.index, false).map_err(PortError::step(&link.name, "silence"))?;
+    // Either is enough; both are refused where there is no IPv6 at all.
+    sysctl::set(Family::Ipv6, &link.name, "disable_ipv6", 1);
+    let _ = netlink.set_no_link_local(link.index);
+    Ok(())
+}
