@@ -14,16 +14,20 @@ use super::transport;
 use crate::drop_reason::DropReason;
 
 impl Fragment {
-    /// The fragment itself, where `length` bytes of data can stand at its offset in a packet that has `before` more
+    /// The fragment with its length, where `length` bytes of data can stand at its offset in a packet that has `before` more
     /// bytes in front of the data.
     ///
     /// # Errors
     /// [`DropReason::FragmentMalformed`]
     #[cold]
-    pub fn checked(self, before: usize, length: usize) -> Result<Self, DropReason> {
+    pub fn checked(mut self, before: usize, length: usize) -> Result<Self, DropReason> {
         let partial_unit = self.more && !length.is_multiple_of(8);
         let too_long = before + usize::from(self.offset) + length > usize::from(u16::MAX);
-        if length == 0 || partial_unit || too_long { Err(DropReason::FragmentMalformed) } else { Ok(self) }
+        if length == 0 || partial_unit || too_long {
+            return Err(DropReason::FragmentMalformed);
+        }
+        self.length = length as u16;
+        Ok(self)
     }
 
     /// Whether this later fragment begins inside the transport header of `protocol`.

@@ -78,6 +78,7 @@ impl Ipv4Header {
                 identification: u32::from(u16::from_be_bytes([header[4], header[5]])),
                 offset: (flags & FRAGMENT_OFFSET) * 8,
                 more: flags & MORE_FRAGMENTS != 0,
+                length: 0,
             };
             // The reassembled packet has a header too (RFC 791 section 3.2: total length is 16 bits).
             Some(fragment.checked(header_length, total_length - header_length)?)

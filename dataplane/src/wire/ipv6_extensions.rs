@@ -151,6 +151,7 @@ fn fragment_of(header: &[u8], before: usize, behind: usize) -> Result<Option<Fra
         identification: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
         offset: field & !7,
         more: field & 1 != 0,
+        length: 0,
     };
     let is_atomic = fragment.offset == 0 && !fragment.more;
     // "the Payload Length of the packet reassembled from that fragment would exceed 65,535 octets" (section 4.5)

@@ -110,6 +110,8 @@ pub struct Fragment {
     pub offset: u16,
     /// Whether more follow.
     pub more: bool,
+    /// Bytes of its data.
+    pub length: u16,
 }
 
 /// The claims of a neighbour discovery message (RFC 4861), already checked for hop limit, code and options.

@@ -1,0 +1,223 @@
+//! The directory: who is where. Declared, never learned, so nothing needs flooding and nothing can be poisoned.
+//!
+//! Built from a policy and the ports that are attached; immutable afterwards. Two questions are asked of it
+//! for each frame: who sits at this port, and where does this address live. Cost: an index, and one hash lookup.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use hashbrown::{HashMap as FastMap, HashSet as FastSet};
+use septum_classifier::Classifier;
+use septum_rules::address::{Prefix, to_mapped_bits};
+use septum_rules::identity::{IdentityId, SegmentId, WorkloadId};
+use septum_rules::mac::MacAddress;
+use septum_rules::policy::Policy;
+
+use crate::port::PortId;
+
+/// Where every described workload and every gateway is.
+#[derive(Debug)]
+pub struct Directory {
+    /// By port slot.
+    members: Vec<Option<Member>>,
+    /// By mapped address.
+    locations: FastMap<u128, Location, ahash::RandomState>,
+    /// Every member's MAC in its segment.
+    stations: FastSet<(SegmentId, MacAddress), ahash::RandomState>,
+    /// By [`SegmentId`].
+    segments: Vec<SegmentEntry>,
+}
+
+/// The workload at a port.
+#[derive(Debug)]
+pub struct Member {
+    /// Which workload.
+    pub workload: WorkloadId,
+    /// Its port.
+    pub port: PortId,
+    /// Its segment.
+    pub segment: SegmentId,
+    /// The only source MAC that the guard admits.
+    pub mac: MacAddress,
+    /// The source addresses that the guard admits (declared, and the link-local one), each with the identity it gives.
+    pub sources: Box<[(IpAddr, IdentityId)]>,
+    /// Layer-3 MTU of its port.
+    pub mtu: u16,
+    /// Exempt from its segment's isolation.
+    pub promiscuous: bool,
+}
+
+impl Member {
+    /// The identity that this source address gives, where the workload may use it. Linear: workloads have few.
+    pub fn identity_of(&self, source: IpAddr) -> Option<IdentityId> {
+        self.sources.iter().find(|(address, _)| *address == source).map(|(_, identity)| *identity)
+    }
+
+    /// The first address of the family, with its identity.
+    pub fn first_of_family(&self, ipv4: bool) -> Option<(IpAddr, IdentityId)> {
+        self.sources.iter().copied().find(|(address, _)| address.is_ipv4() == ipv4)
+    }
+}
+
+/// Where an address lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// At which port; `None` is the switch itself (a gateway).
+    pub port: Option<PortId>,
+    /// In which segment.
+    pub segment: SegmentId,
+    /// Who it is to the gates.
+    pub identity: IdentityId,
+}
+
+/// A segment as the forwarder needs it.
+#[derive(Debug)]
+pub struct SegmentEntry {
+    /// The switch's MAC in this segment.
+    pub gateway_mac: MacAddress,
+    /// The switch's addresses in this segment.
+    pub gateways: Box<[IpAddr]>,
+    /// Its prefixes.
+    pub subnets: Box<[Prefix]>,
+    /// A private VLAN.
+    pub isolated: bool,
+    /// Its members' slots.
+    pub members: Vec<u16>,
+}
+
+impl SegmentEntry {
+    /// The switch's address of the family, where the segment has a way out in it.
+    pub fn gateway_v4(&self) -> Option<Ipv4Addr> {
+        self.gateways.iter().find_map(|address| match address {
+            IpAddr::V4(v4) => Some(*v4),
+            IpAddr::V6(_) => None,
+        })
+    }
+
+    /// The switch's address of the family, where the segment has a way out in it.
+    pub fn gateway_v6(&self) -> Option<Ipv6Addr> {
+        self.gateways.iter().find_map(|address| match address {
+            IpAddr::V6(v6) => Some(*v6),
+            IpAddr::V4(_) => None,
+        })
+    }
+
+    /// Whether packets of the family leave or enter this segment through the switch.
+    pub fn routes(&self, ipv4: bool) -> bool {
+        self.gateways.iter().any(|gateway| gateway.is_ipv4() == ipv4)
+    }
+
+    /// Whether `address` is the broadcast address of one of its IPv4 subnets, or of all.
+    pub fn is_broadcast(&self, address: IpAddr) -> bool {
+        let IpAddr::V4(v4) = address else { return false };
+        v4.is_broadcast()
+            || self
+                .subnets
+                .iter()
+                .any(|subnet| subnet.is_ipv4() && subnet.len() < 31 && subnet.last() == address)
+    }
+}
+
+impl Directory {
+    /// The directory of a policy whose workloads, by name, sit at `ports`. Workloads that lack a MAC, or sit
+    /// at no port, are nowhere: their addresses are known to the gates, but have no location.
+    pub fn build(policy: &Policy, classifier: &Classifier, ports: &HashMap<Arc<str>, PortId>) -> Self {
+        let slots = ports.values().map(|port| usize::from(port.slot) + 1).max().unwrap_or(0);
+        let mut directory = Self {
+            members: std::iter::repeat_with(|| None).take(slots).collect(),
+            locations: FastMap::default(),
+            stations: FastSet::default(),
+            segments: policy
+                .segments
+                .iter()
+                .map(|segment| SegmentEntry {
+                    gateway_mac: gateway_mac(&segment.name),
+                    gateways: segment.gateways.clone().into(),
+                    subnets: segment.subnets.clone().into(),
+                    isolated: segment.isolated,
+                    members: Vec::new(),
+                })
+                .collect(),
+        };
+        directory.add_gateways(policy, classifier);
+        for (at, workload) in policy.workloads.iter().enumerate() {
+            let (Some(port), Some(mac)) = (ports.get(&workload.name).copied(), workload.mac) else {
+                continue;
+            };
+            let sources: Box<[_]> =
+                workload.all_addresses().map(|address| (address, classifier.identify(address))).collect();
+            for (address, identity) in &sources {
+                let location = Location { port: Some(port), segment: workload.segment, identity: *identity };
+                directory.locations.insert(to_mapped_bits(*address), location);
+            }
+            directory.stations.insert((workload.segment, mac));
+            directory.segments[workload.segment.index()].members.push(port.slot);
+            directory.members[usize::from(port.slot)] = Some(Member {
+                workload: WorkloadId(at as u32),
+                port,
+                segment: workload.segment,
+                mac,
+                sources,
+                mtu: workload
+                    .port
+                    .as_ref()
+                    .map_or(policy.segments[workload.segment.index()].mtu, |port| port.mtu),
+                promiscuous: workload.promiscuous,
+            });
+        }
+        directory
+    }
+
+    fn add_gateways(&mut self, policy: &Policy, classifier: &Classifier) {
+        for (at, segment) in policy.segments.iter().enumerate() {
+            for address in &segment.gateways {
+                let location = Location {
+                    port: None,
+                    segment: SegmentId(at as u32),
+                    identity: classifier.identify(*address),
+                };
+                self.locations.insert(to_mapped_bits(*address), location);
+            }
+        }
+    }
+
+    /// The workload at a port slot; `None` where the port is attached but not described.
+    pub fn member(&self, slot: u16) -> Option<&Member> {
+        self.members.get(usize::from(slot))?.as_ref()
+    }
+
+    /// Where `address` lives.
+    pub fn locate(&self, address: IpAddr) -> Option<Location> {
+        self.locations.get(&to_mapped_bits(address)).copied()
+    }
+
+    /// Whether a member of `segment` has this MAC.
+    pub fn is_station(&self, segment: SegmentId, mac: MacAddress) -> bool {
+        self.stations.contains(&(segment, mac))
+    }
+
+    /// A segment.
+    ///
+    /// # Panics
+    /// When `segment` is of another policy.
+    pub fn segment(&self, segment: SegmentId) -> &SegmentEntry {
+        &self.segments[segment.index()]
+    }
+
+    /// All segments.
+    pub fn segments(&self) -> &[SegmentEntry] {
+        &self.segments
+    }
+}
+
+/// The switch's MAC in a segment: locally administered, and made from the segment's name alone, so that what
+/// neighbours have cached stays right when other segments come and go.
+pub fn gateway_mac(segment: &str) -> MacAddress {
+    // FNV-1a, 32 bits: only spread matters here.
+    let hash = segment
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let [a, b, c, d] = hash.to_be_bytes();
+    MacAddress([0x02, 0x53, a, b, c, d])
+}

@@ -1,0 +1,58 @@
+//! The way through a gateway: time to live, MACs, MTU, and the ICMP errors that say why not (RFC 1812, RFC 4443).
+//!
+//! Reached only by packets that were admitted: a sender hears about routes only where it may go.
+
+use crate::burst::ETHERNET;
+use crate::drop_reason::DropReason;
+use crate::forwarding::Destination;
+use crate::pipeline::End;
+use crate::responder::Asking;
+use crate::snapshot::Snapshot;
+use crate::wire::icmp_error::IcmpError;
+use crate::wire::segment::longest_packet;
+use crate::wire::vnet_hdr::VnetHeader;
+use crate::wire::{IpPacket, rewrite};
+
+/// Sends an admitted packet on its way, or refuses it and says so.
+pub fn dispatch(
+    snapshot: &Snapshot,
+    ip: &IpPacket,
+    destination: Destination,
+    asking: &mut Asking<'_>,
+) -> End {
+    let (port, segment) = match destination {
+        Destination::Bridged { port, .. } => {
+            // Both ends are on one link: a frame that does not fit it is a sender's mistake, not a path's.
+            let egress = snapshot.directory.member(port.slot);
+            let fits = egress.is_some_and(|egress| fits(asking.burst.frame(asking.index), ip, egress.mtu));
+            return if fits { End::Forward(port) } else { DropReason::TooBig.into() };
+        }
+        Destination::Routed { port, segment, .. } => (port, segment),
+        Destination::Gateway(_) => return DropReason::GatewayNoService.into(),
+        Destination::Nowhere => {
+            let is_on_link = snapshot.policy.segment_containing(ip.flow.destination).is_some();
+            let error = if is_on_link { IcmpError::HostUnreachable } else { IcmpError::NetworkUnreachable };
+            return asking.reject(ip, error, DropReason::NoRoute);
+        }
+        // Groups are copied, never routed.
+        Destination::Group => return DropReason::NoRoute.into(),
+    };
+    let Some(egress) = snapshot.directory.member(port.slot) else { return DropReason::NoRoute.into() };
+    if ip.ttl <= 1 {
+        return asking.reject(ip, IcmpError::TimeExceeded, DropReason::TtlExceeded);
+    }
+    if !fits(asking.burst.frame(asking.index), ip, egress.mtu) {
+        return asking.reject(ip, IcmpError::TooBig { mtu: egress.mtu }, DropReason::TooBig);
+    }
+    let gateway_mac = snapshot.directory.segment(segment).gateway_mac;
+    let frame = &mut asking.burst.frame_mut(asking.index)[ETHERNET..];
+    match rewrite::route(frame, ip, egress.mac, gateway_mac) {
+        Ok(()) => End::Forward(port),
+        Err(reason) => reason.into(),
+    }
+}
+
+/// Whether the packet, or each segment of a super-frame, fits an MTU.
+fn fits(frame: &[u8], ip: &IpPacket, mtu: u16) -> bool {
+    VnetHeader::read(frame).is_some_and(|vnet| longest_packet(&vnet, ip) <= usize::from(mtu))
+}

@@ -1,0 +1,240 @@
+//! A worker: one thread that runs frames to completion over its own queue of every port.
+//!
+//! It waits for readable queues, drains each up to a burst, decides about the whole burst, hands everything over, and
+//! goes on with the next. After work it looks a few more times before it blocks, so that a busy conversation does not pay a
+//! wake-up a packet; an idle worker sleeps in the kernel and costs nothing.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::time::Timespec;
+
+use crate::burst::Burst;
+use crate::clock::BurstTime;
+use crate::delivery::{Plan, Queues, deliver};
+use crate::pipeline::Forwarder;
+use crate::port::{PortGone, PortId, PortQueue};
+use crate::publish::Reader;
+use crate::segmenter::Segmenter;
+
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Command<Q> {
+    /// Serve this queue.
+    Attach(PortId, Q),
+    /// Close the queue of this port.
+    Detach(PortId),
+    /// Take the new snapshot now, even when no frame comes.
+    Refresh,
+    /// End.
+    Stop,
+}
+
+/// What a worker tells.
+#[derive(Debug)]
+pub enum Report {
+    /// A device has disappeared; its queue is closed and said so once.
+    PortGone {
+        /// Which port.
+        port: PortId,
+        /// Which worker met it.
+        worker: usize,
+        /// What the system said.
+        error: PortGone,
+    },
+    /// A queue could not be waited for, and is not served.
+    PortUnservable {
+        /// Which port.
+        port: PortId,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// Wakes a worker that sleeps.
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<OwnedFd>);
+
+impl Waker {
+    /// # Errors
+    /// When the process may open no more descriptors.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+    }
+
+    /// Wakes it. One that is awake notices too.
+    pub fn wake(&self) {
+        // It can only fail when 2^64 - 2 wake-ups are pending, and then one is.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+
+    fn reset(&self) {
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+    }
+}
+
+/// The thread's whole state.
+#[derive(Debug)]
+pub struct Worker<Q> {
+    forwarder: Forwarder,
+    snapshots: Reader,
+    queues: Queues<Q>,
+    commands: Receiver<Command<Q>>,
+    reports: Sender<Report>,
+    waker: Waker,
+    epoll: OwnedFd,
+    ready: Vec<PortId>,
+    /// Ports without a descriptor: always worth a look.
+    unpolled: Vec<PortId>,
+    burst: Burst,
+    plan: Plan,
+    segmenter: Segmenter,
+}
+
+/// What the waker's events carry: no port has this number.
+const WAKE: u64 = u64::MAX;
+
+/// Looks without work before blocking.
+const IDLE_LOOKS: u32 = 24;
+
+/// Readable queues that one look may report; the others are reported by the next.
+const EVENTS: usize = 64;
+
+impl<Q: PortQueue> Worker<Q> {
+    /// A worker that serves no queue yet.
+    ///
+    /// # Errors
+    /// When the process may open no more descriptors.
+    pub fn new(
+        forwarder: Forwarder,
+        snapshots: Reader,
+        commands: Receiver<Command<Q>>,
+        reports: Sender<Report>,
+        waker: Waker,
+    ) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &waker.0, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
+        Ok(Self {
+            forwarder,
+            snapshots,
+            queues: Queues::default(),
+            commands,
+            reports,
+            waker,
+            epoll,
+            ready: Vec::with_capacity(EVENTS),
+            unpolled: Vec::new(),
+            burst: Burst::default(),
+            plan: Plan::default(),
+            segmenter: Segmenter::default(),
+        })
+    }
+
+    /// Works until it is told to stop.
+    pub fn run(mut self) {
+        let mut idle_looks = 0;
+        let mut events = Vec::with_capacity(EVENTS);
+        loop {
+            let may_block = idle_looks >= IDLE_LOOKS && self.unpolled.is_empty();
+            if self.look(&mut events, may_block) && !self.obey() {
+                return;
+            }
+            let mut worked = false;
+            for at in 0..self.ready.len() {
+                worked |= self.serve(self.ready[at]);
+            }
+            idle_looks = if worked { 0 } else { idle_looks.saturating_add(1) };
+            if !worked && !self.unpolled.is_empty() {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// Finds the readable queues. True when a command waits.
+    fn look(&mut self, events: &mut Vec<epoll::Event>, may_block: bool) -> bool {
+        self.ready.clear();
+        self.ready.extend(&self.unpolled);
+        events.clear();
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let timeout = if may_block { None } else { Some(&at_once) };
+        // An interrupted wait finds nothing, and the next one looks again.
+        let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout);
+        let mut woken = false;
+        for event in events {
+            match event.data.u64() {
+                WAKE => woken = true,
+                port => self.ready.push(unpack(port)),
+            }
+        }
+        woken
+    }
+
+    /// Does what it is told. False when that is to stop.
+    fn obey(&mut self) -> bool {
+        self.waker.reset();
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Attach(port, queue) => self.attach(port, queue),
+                Command::Detach(port) => self.detach(port),
+                Command::Refresh => drop(self.snapshots.current()),
+                Command::Stop => return false,
+            }
+        }
+        true
+    }
+
+    fn attach(&mut self, port: PortId, queue: Q) {
+        match queue.descriptor() {
+            None => self.unpolled.push(port),
+            Some(descriptor) => {
+                let data = epoll::EventData::new_u64(pack(port));
+                if let Err(error) = epoll::add(&self.epoll, descriptor, data, epoll::EventFlags::IN) {
+                    let _ = self.reports.send(Report::PortUnservable { port, error: error.into() });
+                    return;
+                }
+            }
+        }
+        self.queues.attach(port, queue);
+    }
+
+    fn detach(&mut self, port: PortId) {
+        self.unpolled.retain(|other| *other != port);
+        self.ready.retain(|other| *other != port);
+        if let Some(queue) = self.queues.detach(port)
+            && let Some(descriptor) = queue.descriptor()
+        {
+            // Closing does it too, unless the descriptor was duplicated.
+            let _ = epoll::delete(&self.epoll, descriptor);
+        }
+    }
+
+    /// Drains one burst from a port and sees every frame of it to its end. True when there was one.
+    fn serve(&mut self, port: PortId) -> bool {
+        let Some(queue) = self.queues.get_mut(port) else { return false };
+        self.burst.clear();
+        let received = queue.receive(&mut self.burst);
+        let worked = !self.burst.is_empty();
+        if worked {
+            let snapshot = self.snapshots.current();
+            self.forwarder.decide(snapshot, port.slot, &mut self.burst, BurstTime::now(), &mut self.plan);
+            let cells = &self.forwarder.cells;
+            deliver(&self.plan, &self.burst, port, &mut self.queues, &mut self.segmenter, cells);
+        }
+        if let Err(error) = received {
+            self.detach(port);
+            let _ = self.reports.send(Report::PortGone { port, worker: self.forwarder.worker, error });
+        }
+        worked
+    }
+}
+
+fn pack(port: PortId) -> u64 {
+    u64::from(port.generation) << 16 | u64::from(port.slot)
+}
+
+fn unpack(data: u64) -> PortId {
+    PortId { slot: data as u16, generation: (data >> 16) as u16 }
+}
