@@ -1,7 +1,19 @@
 //! The wire: parsing, checksums, what the switch writes, segmentation. Etherparse and pnet are the independent
-//! witnesses, the kernel is the one for segmentation.
+//! witnesses.
 
+#[path = "wire/build.rs"]
+mod build;
+#[path = "wire/fixtures.rs"]
+mod fixtures;
 #[path = "wire/frames.rs"]
 mod frames;
+#[path = "wire/oracle.rs"]
+mod oracle;
+#[path = "wire/quotes.rs"]
+mod quotes;
 #[path = "wire/reasons.rs"]
 mod reasons;
+#[path = "wire/segmentation.rs"]
+mod segmentation;
+#[path = "wire/traffic.rs"]
+mod traffic;

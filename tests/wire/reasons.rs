@@ -184,7 +184,7 @@ fn fragment_cases(case: Add) {
     add("later TCP inside the header over IPv6", fragment6(6, 8, &[0; 16]));
     add("beyond 65,535 bytes over IPv6", fragment6(17, 0xfff8, &[0; 16]));
     add("chain cut off in the first fragment", fragment6(60, MORE_V6, &[17, 1, 1, 4, 0, 0, 0, 0]));
-    add("first ICMP cut off", fragment6(132, MORE_V6, &[0; 8]));
+    add("first SCTP cut off", fragment6(132, MORE_V6, &[0; 8]));
 }
 
 fn transport_cases(case: Add) {

@@ -110,6 +110,9 @@ impl Extensions {
             if !is_extension(number) {
                 return Ok(found);
             }
+            if !matches!(number, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS) {
+                return Err(DropReason::Ipv6Extensions);
+            }
             let cut_off = match found.fragment {
                 None => DropReason::Ipv6ExtensionTruncated,
                 Some(_) => DropReason::FragmentMalformed,

@@ -1,0 +1,265 @@
+//! Segmentation: the payloads add up to the super-frame's, every checksum is right by pnet's arithmetic, and every
+//! header field is what a stack would have sent.
+
+use pnet::packet::ip::IpNextHeaderProtocol;
+use pnet::packet::util::{ipv4_checksum, ipv6_checksum};
+use proptest::prelude::*;
+use septum::burst::SLOT;
+use septum::drop_reason::DropReason;
+use septum::port::Offloads;
+use septum::wire::parse::parse;
+use septum::wire::segment::{Segments, Unfinished, fit, longest_packet};
+use septum::wire::vnet_hdr::VnetHeader;
+use septum::wire::{Content, Headers, IpPacket};
+
+use crate::frames::*;
+use crate::reasons::{partial, super_frame};
+
+/// A super-frame: which kind, its payload, the size of its segments.
+#[derive(Clone, Debug)]
+pub(crate) struct SuperFrame {
+    pub(crate) is_v6: bool,
+    pub(crate) is_tcp: bool,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) size: u16,
+    pub(crate) tcp_flags: u8,
+    pub(crate) option_words: usize,
+    pub(crate) is_tagged: bool,
+}
+
+impl SuperFrame {
+    /// With its virtio header, its checksum partial as Linux leaves it.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let (mut segment, at) = if self.is_tcp {
+            let mut header = tcp4()[V4_PAYLOAD..V4_PAYLOAD + 20].to_vec();
+            header[4..8].copy_from_slice(&0xffff_f000u32.to_be_bytes());
+            header[12] = (5 + self.option_words as u8) << 4;
+            header[13] = self.tcp_flags;
+            header.extend(vec![1; self.option_words * 4]);
+            (header, 16)
+        } else {
+            let length = (8 + self.payload.len()) as u16;
+            let [high, low] = length.to_be_bytes();
+            (vec![0x10, 0, 0, 53, high, low, 0, 0], 6)
+        };
+        segment.extend(&self.payload);
+        let protocol = if self.is_tcp { 6 } else { 17 };
+        let mut frame = if self.is_v6 { ipv6(protocol, &segment) } else { ipv4(protocol, &segment) };
+        if !self.is_v6 {
+            frame[IP + 4..IP + 6].copy_from_slice(&0xfffeu16.to_be_bytes());
+            frame = with_header_checksum(frame);
+        }
+        let start = if self.is_v6 { V6_PAYLOAD } else { V4_PAYLOAD };
+        let field = start + usize::from(at);
+        frame[field..field + 2].fill(0);
+        // The pseudo header alone: the sum of an all-zero segment of that length, not complemented.
+        let pseudo = !checksum_of(&frame, start, &vec![0; frame.len() - start], protocol);
+        frame[field..field + 2].copy_from_slice(&pseudo.to_be_bytes());
+        let gso_type = match (self.is_tcp, self.is_v6) {
+            (true, false) => 1,
+            (true, true) => 4,
+            (false, _) => 5,
+        };
+        let ecn = if self.is_tcp && self.tcp_flags & 0x80 != 0 { VnetHeader::GSO_ECN } else { 0 };
+        let tag = if self.is_tagged { 4 } else { 0 };
+        let mut vnet = super_frame(gso_type | ecn, self.size, start as u16 + tag, at);
+        let headers = start + if self.is_tcp { 20 + self.option_words * 4 } else { 8 };
+        vnet.header_length = headers as u16 + tag;
+        if self.is_tagged {
+            frame = with_tag(frame, 0x8100, 0x600a);
+        }
+        with_virtio_header(vnet, &frame)
+    }
+}
+
+pub(crate) fn with_virtio_header(vnet: VnetHeader, frame: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; VnetHeader::LENGTH];
+    vnet.write(&mut bytes);
+    bytes.extend(frame);
+    bytes
+}
+
+/// The checksum of `segment` between the addresses of `frame`, by pnet.
+fn checksum_of(frame: &[u8], start: usize, segment: &[u8], protocol: u8) -> u16 {
+    let protocol = IpNextHeaderProtocol::new(protocol);
+    let network = if start >= 54 { start - 40 } else { start - 20 };
+    if start >= 54 {
+        let address =
+            |at: usize| std::net::Ipv6Addr::from(*frame[network + at..].first_chunk::<16>().expect("IPv6"));
+        ipv6_checksum(segment, usize::MAX, &[], &address(8), &address(24), protocol)
+    } else {
+        let address =
+            |at: usize| std::net::Ipv4Addr::from(*frame[network + at..].first_chunk::<4>().expect("IPv4"));
+        ipv4_checksum(segment, usize::MAX, &[], &address(12), &address(16), protocol)
+    }
+}
+
+fn super_frames() -> impl Strategy<Value = SuperFrame> {
+    let size = prop_oneof![8u16..100, 500u16..1500];
+    let tcp_flags = prop::sample::select(vec![0x10u8, 0x18, 0x11, 0x19, 0x99, 0xd0]);
+    (any::<[bool; 3]>(), size, 0usize..6000, tcp_flags, 0usize..=10, any::<u8>()).prop_map(
+        |([is_v6, is_tcp, is_tagged], size, length, tcp_flags, option_words, first)| {
+            // More than 128 datagrams is no super-frame of UDP.
+            let length = if is_tcp { length } else { length.min(usize::from(size) * 128) };
+            let payload = (0..length).map(|at| (at as u8).wrapping_mul(31).wrapping_add(first)).collect();
+            SuperFrame { is_v6, is_tcp, payload, size, tcp_flags, option_words, is_tagged }
+        },
+    )
+}
+
+/// What `fit` makes of a frame.
+pub(crate) fn fitted(frame: &[u8], offloads: Offloads) -> Vec<Vec<u8>> {
+    let mut segments = Vec::new();
+    let mut scratch = vec![0; SLOT];
+    let count = fit(&mut frame.to_vec(), offloads, &mut scratch, |segment| segments.push(segment.to_vec()));
+    assert_eq!(count, Ok(segments.len()));
+    segments
+}
+
+fn parsed(frame: &[u8]) -> (VnetHeader, IpPacket) {
+    let vnet = VnetHeader::read(frame).expect("a virtio header");
+    match parse(&frame[VnetHeader::LENGTH..], &vnet) {
+        Ok(Headers { content: Content::Ip(packet), .. }) => (vnet, packet),
+        other => panic!("{other:?}"),
+    }
+}
+
+const CHECKSUM_ONLY: Offloads = Offloads { checksum: true, ..Offloads::NONE };
+
+proptest! {
+    #[test]
+    fn segments_are_what_the_sender_would_have_sent(whole in super_frames(), leaves_checksum: bool) {
+        let frame = whole.bytes();
+        let (vnet, before) = parsed(&frame);
+        let segments = fitted(&frame, if leaves_checksum { CHECKSUM_ONLY } else { Offloads::NONE });
+        let size = usize::from(whole.size);
+        prop_assert_eq!(segments.len(), whole.payload.len().div_ceil(size).max(1));
+        let mut payload = Vec::<u8>::new();
+        let mut longest = 0;
+        for (number, segment) in segments.iter().enumerate() {
+            let (segment_vnet, packet) = parsed(segment);
+            let bytes = &segment[VnetHeader::LENGTH..];
+            let is_last = number + 1 == segments.len();
+            longest = longest.max(packet.length());
+            prop_assert_eq!(bytes.len(), packet.end as usize);
+            prop_assert_eq!(packet.flow, before.flow);
+            let rest = &bytes[usize::from(packet.payload)..];
+            prop_assert!(rest.len() == size || is_last);
+
+            let transport = usize::from(packet.transport);
+            let original = &frame[VnetHeader::LENGTH..];
+            let word = |bytes: &[u8], at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+            if !whole.is_v6 {
+                let network = usize::from(packet.network);
+                let expected = word(original, network + 4).wrapping_add(number as u16);
+                prop_assert_eq!(word(bytes, network + 4), expected);
+            }
+            if whole.is_tcp {
+                let sequence = |bytes: &[u8]| u32::from_be_bytes(*bytes[transport + 4..].first_chunk().expect("TCP"));
+                let expected = sequence(original).wrapping_add(payload.len() as u32);
+                prop_assert_eq!(sequence(bytes), expected);
+                let mut flags = whole.tcp_flags;
+                flags &= if is_last { 0xff } else { !0x09 };
+                flags &= if number == 0 { 0xff } else { !0x80 };
+                prop_assert_eq!(packet.tcp_flags, flags);
+                let options = transport + 20..usize::from(packet.payload);
+                prop_assert_eq!(&bytes[options.clone()], &original[options]);
+            } else {
+                prop_assert_eq!(usize::from(word(bytes, transport + 4)), bytes.len() - transport);
+            }
+
+            let mut complete = bytes.to_vec();
+            if leaves_checksum {
+                prop_assert_eq!(segment_vnet, VnetHeader { gso_type: 0, gso_size: 0, header_length: 0, ..vnet });
+                let mut header = segment_vnet;
+                septum::wire::checksum::fill_partial(&mut complete, &mut header);
+                prop_assert_eq!(header, VnetHeader::default());
+            } else {
+                prop_assert_eq!(segment_vnet, VnetHeader::default());
+            }
+            let untagged = if whole.is_tagged { [&complete[..12], &complete[16..]].concat() } else { complete.clone() };
+            let start = transport - if whole.is_tagged { 4 } else { 0 };
+            let protocol = if whole.is_tcp { 6 } else { 17 };
+            prop_assert_eq!(checksum_of(&untagged, start, &untagged[start..], protocol), 0);
+            payload.extend(rest);
+        }
+        prop_assert_eq!(payload, whole.payload);
+        prop_assert_eq!(longest, longest_packet(&vnet, &before));
+    }
+
+    #[test]
+    fn no_frame_makes_segmentation_panic(
+        mut frame in super_frames().prop_map(|frame| frame.bytes()),
+        changes in proptest::collection::vec((0usize..90, any::<u8>()), 0..6),
+        cut in proptest::option::weighted(0.3, any::<prop::sample::Index>()),
+    ) {
+        for (at, byte) in changes {
+            if let Some(place) = frame.get_mut(at) {
+                *place = byte;
+            }
+        }
+        if let Some(cut) = cut {
+            frame.truncate(cut.index(frame.len() + 1));
+        }
+        let mut scratch = vec![0; SLOT];
+        for offloads in [Offloads::NONE, CHECKSUM_ONLY, Offloads::ALL] {
+            let _ = fit(&mut frame.clone(), offloads, &mut scratch, |_| {});
+        }
+    }
+}
+
+#[test]
+fn a_port_that_takes_it_gets_it_whole() {
+    let whole = SuperFrame {
+        is_v6: false,
+        is_tcp: true,
+        payload: vec![7; 4000],
+        size: 1460,
+        tcp_flags: 0x18,
+        option_words: 3,
+        is_tagged: false,
+    };
+    for (is_v6, is_tcp) in [(false, true), (true, true), (false, false), (true, false)] {
+        let frame = SuperFrame { is_v6, is_tcp, ..whole.clone() }.bytes();
+        assert_eq!(fitted(&frame, Offloads::ALL), [frame.clone()]);
+        let all_but_its_own = match (is_v6, is_tcp) {
+            (false, true) => Offloads { tso4: false, ..Offloads::ALL },
+            (true, true) => Offloads { tso6: false, ..Offloads::ALL },
+            _ => Offloads { uso: false, ..Offloads::ALL },
+        };
+        assert_eq!(fitted(&frame, all_but_its_own).len(), 3);
+        assert_eq!(fitted(&frame, Offloads { checksum: false, ..Offloads::ALL }).len(), 3);
+    }
+}
+
+#[test]
+fn a_partial_checksum_is_completed_where_the_port_cannot() {
+    let mut frame = udp4();
+    let right = frame[V4_PAYLOAD + 6..V4_PAYLOAD + 8].to_vec();
+    let pseudo = !checksum_of(&frame, V4_PAYLOAD, &vec![0; frame.len() - V4_PAYLOAD], 17);
+    frame[V4_PAYLOAD + 6..V4_PAYLOAD + 8].copy_from_slice(&pseudo.to_be_bytes());
+    let frame = with_virtio_header(partial(34, 6), &frame);
+    assert_eq!(fitted(&frame, CHECKSUM_ONLY), [frame.clone()]);
+    let completed = fitted(&frame, Offloads::NONE).remove(0);
+    assert_eq!(VnetHeader::read(&completed), Some(VnetHeader::default()));
+    assert_eq!(completed[12 + V4_PAYLOAD + 6..12 + V4_PAYLOAD + 8], right);
+}
+
+#[test]
+fn sctp_gets_its_crc() {
+    // RFC 9260 section 6.8: CRC32c over the packet, its own field zero.
+    let mut frame = ipv4(132, b"\x0f\xa0\x0f\xa1\0\0\0\0\0\0\0\0\x0e\0\0\x04");
+    frame = with_virtio_header(partial(34, 8), &frame);
+    let completed = fitted(&frame, Offloads::NONE).remove(0);
+    assert_eq!(completed[12 + 42..12 + 46], septum::wire::crc32c::crc32c(&frame[12 + 34..]).to_le_bytes());
+}
+
+#[test]
+fn what_needs_no_segmentation_or_lies_has_no_segments() {
+    let plain = with_virtio_header(VnetHeader::default(), &tcp4());
+    assert!(matches!(Segments::new(&plain, false), Err(DropReason::OffloadHeader)));
+    let lying = with_virtio_header(super_frame(1, 0, 34, 16), &tcp4());
+    assert!(matches!(Segments::new(&lying, false), Err(DropReason::OffloadHeader)));
+    assert!(matches!(Segments::new(&plain[..5], false), Err(DropReason::FrameSize)));
+    assert_eq!(Unfinished::of(&VnetHeader::default(), Offloads::NONE), Unfinished::Nothing);
+}
