@@ -6,6 +6,8 @@ mod namespace;
 #[path = "support/ports.rs"]
 mod ports;
 
+#[path = "ports/devices.rs"]
+mod devices;
 #[path = "ports/sandbox.rs"]
 mod sandbox;
 #[path = "ports/traffic.rs"]
@@ -20,6 +22,7 @@ fn main() -> ExitCode {
     }
     let mut trials = Vec::new();
     trials.extend(sandbox::trials());
+    trials.extend(devices::trials());
     trials.extend(traffic::trials());
     namespace::run_trials(trials)
 }

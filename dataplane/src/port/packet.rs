@@ -34,8 +34,9 @@ pub struct PacketQueue {
     socket: OwnedFd,
     /// Nobody but this switch could set it down: down is gone.
     private: bool,
-    /// The device was down when last heard of. The kernel says it once, and not again when the device goes.
-    down: bool,
+    /// The device has been down. The kernel says so once, and not again when the device goes: from then on an
+    /// empty read asks whether it still exists.
+    was_down: bool,
     refusal_told: bool,
 }
 
@@ -59,20 +60,19 @@ impl PacketQueue {
         packet::bind(socket.as_fd(), link.index).map_err(step("bind a packet socket to"))?;
         let group = fanout.map(|group| packet::join_fanout(socket.as_fd(), group)).transpose();
         let group = group.map_err(step("share the frames of"))?;
-        Ok((Self { socket, private, down: false, refusal_told: false }, group))
+        Ok((Self { socket, private, was_down: false, refusal_told: false }, group))
     }
 
     fn is_gone(&self) -> bool {
-        self.down && (self.private || !packet::is_bound(self.socket.as_fd()).unwrap_or(false))
+        self.was_down && (self.private || !packet::is_bound(self.socket.as_fd()).unwrap_or(false))
     }
 
     fn undelivered(&mut self, error: &std::io::Error) -> UndeliveredReason {
         match error.raw_os_error() {
             Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => UndeliveredReason::QueueFull,
-            Some(libc::ENETDOWN) => UndeliveredReason::PortDown,
-            Some(libc::ENXIO | libc::ENODEV | libc::EBADF) => {
-                self.down = true;
-                UndeliveredReason::PortGone
+            Some(libc::ENETDOWN | libc::ENXIO | libc::ENODEV) => {
+                self.was_down = true;
+                if self.is_gone() { UndeliveredReason::PortGone } else { UndeliveredReason::PortDown }
             }
             Some(libc::EMSGSIZE) => UndeliveredReason::PortTooBig,
             _ => {
@@ -91,16 +91,13 @@ impl PortQueue for PacketQueue {
         let mut skipped = 0;
         while burst.has_room() && skipped < SKIPPED {
             match packet::receive(&self.socket, burst.next_slot()) {
-                Ok(Received::Frame(length)) => {
-                    self.down = false;
-                    burst.commit(length);
-                }
+                Ok(Received::Frame(length)) => burst.commit(length),
                 Ok(Received::TooLong) => skipped += 1,
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => break,
                     Some(libc::EINTR) => {}
                     Some(libc::EINVAL) => skipped += 1,
-                    Some(libc::ENETDOWN) => self.down = true,
+                    Some(libc::ENETDOWN) => self.was_down = true,
                     _ if burst.len() > before => break,
                     _ => return Err(PortGone(error)),
                 },
