@@ -8,6 +8,8 @@ mod ports;
 
 #[path = "ports/devices.rs"]
 mod devices;
+#[path = "ports/rootless.rs"]
+mod rootless;
 #[path = "ports/sandbox.rs"]
 mod sandbox;
 #[path = "ports/traffic.rs"]
@@ -16,12 +18,13 @@ mod traffic;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // The tests of the sandbox start this program again, in one of these roles.
-    if let Some(status) = sandbox::play_role() {
+    // Some tests start this program again, in one of these roles.
+    if let Some(status) = sandbox::play_role().or_else(rootless::play_role) {
         return status;
     }
     let mut trials = Vec::new();
     trials.extend(sandbox::trials());
+    trials.extend(rootless::trials());
     trials.extend(devices::trials());
     trials.extend(traffic::trials());
     namespace::run_trials(trials)

@@ -11,35 +11,38 @@ use septum::sys::netlink::{Link, Netlink};
 use septum::wire::vnet_hdr::VnetHeader;
 use septum_rules::workload::{PortKind, PortSpec};
 
+use crate::namespace::needs_tun;
 use crate::ports::{Host, PORT, await_gone, receive_until, tap, transmit};
+
+type Outcome = Result<(), Failed>;
+type OfKind = fn(Substitute) -> Outcome;
+type Named<Test> = (&'static str, Test);
 
 const HEADER: usize = VnetHeader::LENGTH;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let both = [("tap", Substitute::Never), ("veth", Substitute::Always)];
+    let with_tun: [Named<fn() -> Outcome>; 6] = [
+        ("device::a_persistent_tap_is_adopted_again", a_persistent_tap_is_adopted_again),
+        ("device::what_is_unfit_has_its_own_error", what_is_unfit_has_its_own_error),
+        ("device::a_failed_step_leaves_nothing", a_failed_step_leaves_nothing),
+        ("device::beside_the_switch_it_is_left_down", beside_the_switch_it_is_left_down),
+        ("packet::a_tap_that_another_holds_is_joined", a_tap_that_another_holds_is_joined),
+        ("packet::down_is_not_gone", down_is_not_gone),
+    ];
     let mut trials = vec![
-        Trial::test("device::a_persistent_tap_is_adopted_again", a_persistent_tap_is_adopted_again),
-        Trial::test("device::what_is_unfit_has_its_own_error", what_is_unfit_has_its_own_error),
-        Trial::test("device::a_failed_step_leaves_nothing", a_failed_step_leaves_nothing),
-        Trial::test("device::beside_the_switch_it_is_left_down", beside_the_switch_it_is_left_down),
         Trial::test("device::a_missing_namespace_says_where", a_missing_namespace_says_where),
-        Trial::test("packet::a_tap_that_another_holds_is_joined", a_tap_that_another_holds_is_joined),
-        Trial::test("packet::down_is_not_gone", down_is_not_gone),
         Trial::test("veth::gone_with_the_workloads_namespace", gone_with_the_workloads_namespace),
     ];
-    for (name, substitute) in both {
-        trials.push(Trial::test(format!("{name}::the_inside_is_configured"), move || {
-            the_inside_is_configured(substitute)
-        }));
-        trials.push(Trial::test(format!("{name}::raw_frames_pass_unchanged_tags_included"), move || {
-            raw_frames_pass_unchanged(substitute)
-        }));
-        trials.push(Trial::test(format!("{name}::a_deleted_device_is_gone"), move || {
-            a_deleted_device_is_gone(substitute)
-        }));
-        trials.push(Trial::test(format!("{name}::dropping_the_port_removes_the_device"), move || {
-            dropping_the_port_removes_the_device(substitute)
-        }));
+    trials.extend(with_tun.map(|(name, test)| needs_tun(Trial::test(name, test))));
+    let of_both_kinds: [Named<OfKind>; 4] = [
+        ("the_inside_is_configured", the_inside_is_configured),
+        ("raw_frames_pass_unchanged_tags_included", raw_frames_pass_unchanged),
+        ("a_deleted_device_is_gone", a_deleted_device_is_gone),
+        ("dropping_the_port_removes_the_device", dropping_the_port_removes_the_device),
+    ];
+    for (name, test) in of_both_kinds {
+        trials.push(needs_tun(Trial::test(format!("tap::{name}"), move || test(Substitute::Never))));
+        trials.push(Trial::test(format!("veth::{name}"), move || test(Substitute::Always)));
     }
     trials
 }

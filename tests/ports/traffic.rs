@@ -7,6 +7,7 @@ use std::thread;
 use libtest_mimic::{Failed, Trial};
 use septum::port::{Device, Substitute};
 
+use crate::namespace::needs_tun;
 use crate::ports::{Carried, Host, Wire};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -18,7 +19,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     pairs
         .into_iter()
         .map(|(name, one, other)| {
-            Trial::test(format!("traffic::{name}_both_families"), move || both_families(one, other))
+            let test = move || both_families(one, other);
+            let trial = Trial::test(format!("traffic::{name}_both_families"), test);
+            if one == Substitute::Never { needs_tun(trial) } else { trial }
         })
         .collect()
 }
@@ -46,7 +49,7 @@ fn both_families(one: Substitute, other: Substitute) -> Result<(), Failed> {
     Ok(())
 }
 
-fn datagram(from: &Host, to: &Host, family: usize) -> Result<(), Failed> {
+pub(crate) fn datagram(from: &Host, to: &Host, family: usize) -> Result<(), Failed> {
     let server = to.udp(to.addresses[family]);
     let client = from.udp(from.addresses[family]);
     client.send_to(b"question", server.local_addr()?)?;
@@ -60,7 +63,7 @@ fn datagram(from: &Host, to: &Host, family: usize) -> Result<(), Failed> {
 }
 
 /// Sixteen megabytes, every byte of which is checked.
-fn bulk(from: &Host, to: &Host, family: usize) -> Result<(), Failed> {
+pub(crate) fn bulk(from: &Host, to: &Host, family: usize) -> Result<(), Failed> {
     const CHUNKS: usize = 256;
     let chunk: Vec<u8> =
         (0..65_536_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();

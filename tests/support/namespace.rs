@@ -6,11 +6,23 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 use septum::sys::sandbox;
 
+/// The trial, or what counts as ignored where the TUN driver may not be opened.
+pub(crate) fn needs_tun(trial: Trial) -> Trial {
+    let available = septum::sys::tun::open().is_ok();
+    trial.with_ignored_flag(!available)
+}
+
 /// Runs `trials` inside a sandbox. Where the kernel refuses one, says why and counts them as ignored.
 pub(crate) fn run_trials(trials: Vec<Trial>) -> ExitCode {
     let arguments = Arguments::from_args();
     if arguments.list {
         return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    if let Err(error) = septum::sys::tun::open() {
+        eprintln!(
+            "skipped: the tests of TAP devices, as {} cannot be opened: {error}",
+            septum::sys::tun::DEVICE
+        );
     }
     let mut trials = Some(trials);
     let inside = || match libtest_mimic::run(&arguments, trials.take().unwrap_or_default()).has_failed() {

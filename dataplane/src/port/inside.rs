@@ -100,6 +100,9 @@ impl Inside {
             }
         }
         netlink.set_up(index, true).map_err(step("raise"))?;
+        // The question has the kernel's link watcher (Linux 6.8) see the carrier now; left to itself it takes up to a
+        // second, in which IPv6 neither asks nor answers.
+        netlink.link(&link.name).map_err(step("find"))?;
         for route in &self.routes {
             match netlink.add_default_route(index, route.gateway, route.on_link) {
                 Err(error) if error.raw_os_error() != Some(libc::EEXIST) => {

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use septum_rules::workload::PortSpec;
 
 use super::error::PortError;
-use super::inside::Inside;
+use super::inside::{Inside, set_mtu};
 use super::packet::{PacketQueue, queues_of, silence};
 use super::{OwnedLink, entered};
 use crate::sys::namespace::NetworkNamespace;
@@ -29,29 +29,29 @@ pub(super) fn open(
 ) -> Result<(Vec<PacketQueue>, OwnedLink), PortError> {
     let device = &*spec.device;
     let near = NetworkNamespace::anonymous()?;
-    let (owned, link) = entered(&near, || {
+    // The switch's end is raised first: a device that comes up without a carrier drops what is sent until the
+    // kernel's link watcher, up to a second later, has seen the carrier.
+    let (owned, queues) = entered(&near, || {
+        let step = |step| PortError::step(device, step);
         sysctl::set(Family::Ipv6, "default", "disable_ipv6", 1);
-        let mut netlink = Netlink::open().map_err(PortError::step(device, "make"))?;
+        let mut netlink = Netlink::open().map_err(step("make"))?;
         netlink.add_veth(NEAR, device, Some(workload.as_fd())).map_err(|error| {
             match error.raw_os_error() {
                 Some(libc::EEXIST) => PortError::Exists { device: device.to_owned() },
-                _ => PortError::step(device, "make")(error),
+                _ => step("make")(error),
             }
         })?;
-        let link = netlink.link(NEAR).map_err(PortError::step(device, "find the other end of"))?;
-        Ok((OwnedLink::new(netlink, link.index), link))
+        let link = netlink.link(NEAR).map_err(step("find the other end of"))?;
+        let mut owned = OwnedLink::new(netlink, link.index);
+        silence(&mut owned.netlink, &link)?;
+        set_mtu(&mut owned.netlink, &link, spec.mtu)?;
+        owned.netlink.set_up(link.index, true).map_err(step("raise the other end of"))?;
+        Ok((owned, queues_of(&link, queues, true)?))
     })?;
     entered(workload, || {
         let mut netlink = Netlink::open().map_err(PortError::step(device, "find"))?;
-        let far = netlink.link(device).map_err(PortError::step(device, "find"))?;
-        inside.configure(&mut netlink, &far, spec.mtu)
-    })?;
-    let queues = entered(&near, || {
-        let mut netlink = Netlink::open().map_err(PortError::step(device, "find the other end of"))?;
-        silence(&mut netlink, &link)?;
-        super::inside::set_mtu(&mut netlink, &link, spec.mtu)?;
-        netlink.set_up(link.index, true).map_err(PortError::step(device, "raise the other end of"))?;
-        queues_of(&link, queues, true)
+        let link = netlink.link(device).map_err(PortError::step(device, "find"))?;
+        inside.configure(&mut netlink, &link, spec.mtu)
     })?;
     Ok((queues, owned))
 }
