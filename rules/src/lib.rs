@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod flow_key;
 pub mod identity;
 pub mod invariant;
+pub mod lint;
 pub mod load;
 pub mod mac;
 pub mod oracle;

@@ -149,6 +149,32 @@ codes! {
 
     NoEffect = 901, "a key that has no effect here",
         "The policy means the same without it; probably something else was meant.";
+    ShadowedRule = 910, "a rule that never decides",
+        "Every flow that the rule matches is decided, at every gate where it stands, by rules that come first (tier, priority, deny before pass before allow), at least one of them otherwise. This is decided on the meaning: over all pairs of workloads, named networks and services.";
+    RedundantRule = 911, "a rule that changes nothing",
+        "Without the rule every flow would be decided the same way, by other rules that last as long. Remove it, or narrow the other rule.";
+    ContradictoryRules = 912, "an allow and a deny of equal priority that meet",
+        "Among rules of one tier and priority, deny goes first: what both match is refused. Give one of them another priority to say which is meant.";
+    NeverMatches = 913, "a rule that matches no flow",
+        "No flow between workloads, gateways and the world fulfils the rule: its selectors mean nobody who meets, its `except` takes everything, or an isolated segment keeps its members apart anyway.";
+    ExpiredRule = 914, "a rule that has expired",
+        "`expires` is the last valid day (UTC). After it the rule matches nothing.";
+    ExpiringRule = 915, "a rule that expires soon",
+        "The rule has two weeks or less to live. Extend it, or plan for its end.";
+    AnyToAny = 916, "a rule that allows everything",
+        "It admits every service from everybody to everybody, so that everything behind it in the order never decides.";
+    WorkloadWithoutRule = 917, "a workload that no rule speaks of",
+        "Its gates decide by their default alone.";
+    UnknownLabel = 918, "a label that nobody carries",
+        "A selector asks for a label, or for a value of one, that no workload has. It may be misspelled. Conditions that hold where the label is absent (`!=`, `notin`, `!key`) are not reported.";
+    UnusedService = 919, "a service that nothing uses",
+        "No rule, test, invariant or other service names it.";
+    UnusedNetwork = 920, "a network that nothing uses",
+        "No rule, invariant or uplink names it.";
+    NoPath = 921, "a rule that allows what has no way",
+        "Everything that the rule allows goes between segments of which one has no gateway (of that address family), and the switch routes only between gateways.";
+    OpenByDefault = 922, "gates that are open by default",
+        "What no rule decides passes these gates. `run` refuses such a policy unless it is told `--allow-open`.";
 }
 
 impl Code {
