@@ -93,10 +93,10 @@ impl Expected {
 
 /// ICMP belongs to IPv4 and ICMPv6 to IPv6; an end without an address takes either.
 fn can_carry(address: Option<IpAddr>, protocol: Protocol) -> bool {
-    match (address, protocol) {
-        (Some(IpAddr::V4(_)), Protocol::ICMPV6) | (Some(IpAddr::V6(_)), Protocol::ICMP) => false,
-        _ => true,
-    }
+    !matches!(
+        (address, protocol),
+        (Some(IpAddr::V4(_)), Protocol::ICMPV6) | (Some(IpAddr::V6(_)), Protocol::ICMP)
+    )
 }
 
 /// Every pair of addresses of one family; a workload is not asked about itself.
