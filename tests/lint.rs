@@ -103,6 +103,19 @@ fn a_rule_that_outlives_what_hides_it_is_needed() {
 }
 
 #[test]
+fn what_a_pass_leads_past_a_tier_is_not_decided_there() {
+    let rules = |passed: &str| {
+        format!(
+            "[[rule]]\nname = \"r0\"\ntier = \"admin\"\npriority = 1\nto = \"app=db\"\npass = [\"{passed}\"]\n\
+            [[rule]]\nname = \"r1\"\ntier = \"admin\"\nto = \"app=db\"\ndeny = [\"any\"]\n\
+            [[rule]]\nname = \"r2\"\nto = \"app=db\"\nallow = [\"tcp/80\"]\n"
+        )
+    };
+    assert_eq!(found(&rules("tcp")), Vec::<String>::new());
+    assert_eq!(found(&rules("udp")), ["S0910 rule `r2` never decides: `r1` comes first"]);
+}
+
+#[test]
 fn rules_that_match_nothing_say_why() {
     let help = |rules: &str| {
         let linted = lint(&policy(rules), today());
@@ -185,14 +198,14 @@ fn rule() -> impl Strategy<Value = String> {
         ])
     };
     let line = |key: &'static str, values: Vec<&'static str>| {
-        prop::option::weighted(0.4, prop::sample::select(values))
+        prop::option::weighted(0.5, prop::sample::select(values))
             .prop_map(move |value| value.map(|value| format!("{key} = {value}\n")).unwrap_or_default())
     };
     (
         prop::sample::select(vec!["allow", "deny", "pass"]),
         (selector(), selector(), services()),
         prop::option::weighted(0.3, (selector(), selector(), services())),
-        line("tier", vec!["\"admin\"", "\"app\"", "\"baseline\""]),
+        line("tier", vec!["\"admin\"", "\"admin\"", "\"baseline\""]),
         line("priority", vec!["1", "2"]),
         line("side", vec!["\"egress\"", "\"ingress\""]),
         line("mode", vec!["\"enforce\"", "\"enforce\"", "\"audit\""]),
