@@ -38,8 +38,8 @@ pub(crate) fn two_workloads(rules: usize) -> Policy {
         writeln!(text, "net{at} = [\"10.{high}.{middle}.{low}/30\"]").expect("a string takes everything");
     }
     for at in 0..rules {
-        let action = if at % 3 == 0 { "deny" } else { "allow" };
-        let (to, protocol) = if at % 2 == 0 { ("a", "tcp") } else { ("b", "udp") };
+        let action = if at.is_multiple_of(3) { "deny" } else { "allow" };
+        let (to, protocol) = if at.is_multiple_of(2) { ("a", "tcp") } else { ("b", "udp") };
         let (network, port) = (at % networks, 1000 + at % 4000);
         writeln!(
             text,
@@ -69,7 +69,7 @@ pub(crate) fn mesh(workloads: usize, rules: usize, percent: usize) -> Policy {
     }
     for at in 0..rules {
         let side = |salt: usize| format!("k{}=v{}", mix(at * 4 + salt) % 8, mix(at * 4 + salt + 1) % groups);
-        let action = if mix(at) % 4 == 0 { "deny" } else { "allow" };
+        let action = if mix(at).is_multiple_of(4) { "deny" } else { "allow" };
         let port = [22, 53, 80, 443, 5432, 6379, 8080, 8443, 9092, 27017][mix(at + 7) % 10];
         writeln!(
             text,

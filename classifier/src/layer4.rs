@@ -144,6 +144,7 @@ fn tables(groups: &[Group], group_of: &[u32; 256], count: u32) -> Layer4Classes 
     let mut known: HashMap<[u32; PAGE], u32, ahash::RandomState> = HashMap::default();
     let mut add_side = |firsts: &[u16], base: u32, stride: u32| {
         let mut interval = 0;
+        let mut previous: Option<(u32, [u32; PAGE])> = None;
         for first_port in (0..=u16::MAX).step_by(PAGE) {
             let page: [u32; PAGE] = std::array::from_fn(|at| {
                 let port = first_port + at as u16;
@@ -152,10 +153,16 @@ fn tables(groups: &[Group], group_of: &[u32; 256], count: u32) -> Layer4Classes 
                 }
                 base + interval as u32 * stride
             });
-            pages.push(*known.entry(page).or_insert_with(|| {
-                values.extend_from_slice(&page);
-                (values.len() - PAGE) as u32
-            }));
+            // Most pages repeat the one before.
+            let start = match previous {
+                Some((start, repeated)) if repeated == page => start,
+                _ => *known.entry(page).or_insert_with(|| {
+                    values.extend_from_slice(&page);
+                    (values.len() - PAGE) as u32
+                }),
+            };
+            previous = Some((start, page));
+            pages.push(start);
         }
     };
     for group in groups {

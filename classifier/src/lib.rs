@@ -24,8 +24,8 @@
 //!    equal sets of networks (all containing networks count; most-specific-wins does not exist); workloads and
 //!    gateways are single addresses in them. Equal combinations are one identity.
 //! 4. `endpoint_class`: identities that no `from` tells apart are one source class; likewise destinations.
-//! 5. `builder`: for each pair of classes, the rules that apply to it; `program`: their painting over the layer-4
-//!    classes, gate by gate, tier by tier, to outcomes.
+//! 5. `walk`: for each pair of classes, the rules that apply to it and do not come too late (`undecided`), their
+//!    holes cut out (`items`); `program`: their painting over the layer-4 classes, gate by gate, tier by tier.
 //! 6. `rule_trie`, `verdict_table`: all of it as flat tables with `u32` offsets, every repeated part stored once.
 //!
 //! Looking up (`lookup`):
@@ -61,6 +61,7 @@ mod identities;
 mod in_force;
 mod intern;
 mod interval;
+mod items;
 mod layer4;
 mod limits;
 mod lookup;
@@ -68,7 +69,9 @@ mod program;
 mod reach;
 mod rule_trie;
 mod stats;
+mod undecided;
 mod verdict_table;
+mod walk;
 
 use septum_rules::date::Date;
 use septum_rules::identity::{IdentityId, IdentityKey};

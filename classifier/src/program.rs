@@ -39,6 +39,11 @@ impl Ends {
         isolated.then_some(Refusal::Isolation)
     }
 
+    fn has_like_gates(self) -> bool {
+        let like = |end: GateKind| (end.gate, end.open, end.audit);
+        like(self.source) == like(self.destination)
+    }
+
     fn gate(self, gate: Gate) -> GateKind {
         match gate {
             Gate::Egress => self.source,
@@ -83,7 +88,12 @@ impl Painter {
         let mut egress = std::mem::take(&mut self.egress);
         let mut ingress = std::mem::take(&mut self.ingress);
         self.paint_gate(ends, Gate::Egress, items, &mut egress, verdicts)?;
-        self.paint_gate(ends, Gate::Ingress, items, &mut ingress, verdicts)?;
+        // Most pairs have like gates and rules that stand at both: then one painting is enough.
+        if ends.has_like_gates() && items.iter().all(|item| item.rule.side.is_none()) {
+            ingress.clone_from(&egress);
+        } else {
+            self.paint_gate(ends, Gate::Ingress, items, &mut ingress, verdicts)?;
+        }
         let overruled = ends.overruled();
         let mut outcomes: Outcomes = Vec::new();
         for ((first, egress), ingress) in self.edges.iter().zip(&egress).zip(&ingress) {
