@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use septum_rules::date::Date;
 
 /// A moment: eighths of a second since an arbitrary start. Wraps after 17 years; compare only by [`Tick::since`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -49,6 +50,16 @@ impl BurstTime {
         let unix_ms = time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000;
         Self { tick: Tick::now(), unix_ms }
     }
+}
+
+/// The present day (UTC), for what is compiled for a day.
+pub fn today() -> Date {
+    Date::from_unix_seconds(clock_gettime(ClockId::Realtime).tv_sec as u64)
+}
+
+/// Seconds until the first moment of `day` (UTC); zero when it has begun.
+pub fn seconds_until(day: Date) -> u64 {
+    day.to_unix_seconds().saturating_sub(clock_gettime(ClockId::Realtime).tv_sec as u64)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod burst;
+pub mod cli;
 pub mod clock;
 pub mod conntrack;
 pub mod counters;
@@ -13,6 +14,7 @@ pub mod flow_record;
 pub mod forwarding;
 pub mod group;
 pub mod guard;
+pub mod packet_test;
 pub mod pipeline;
 pub mod port;
 pub mod publish;

@@ -80,6 +80,14 @@ pub struct PortSpec {
     pub span: Span,
 }
 
+impl PortSpec {
+    /// Whether both describe the same device, set up alike; where they are written does not matter.
+    pub fn is_same_device(&self, other: &Self) -> bool {
+        let nowhere = Span::default();
+        Self { span: nowhere, ..self.clone() } == Self { span: nowhere, ..other.clone() }
+    }
+}
+
 /// The kinds of device that a policy may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortKind {

@@ -12,7 +12,7 @@ use septum::wire::vnet_hdr::VnetHeader;
 use septum_rules::workload::{PortKind, PortSpec};
 
 use crate::namespace::needs_tun;
-use crate::ports::{Host, PORT, await_gone, receive_until, tap, transmit};
+use crate::ports::{Host, await_gone, receive_until, tap, transmit};
 
 type Outcome = Result<(), Failed>;
 type OfKind = fn(Substitute) -> Outcome;
@@ -58,7 +58,7 @@ fn the_inside_is_configured(substitute: Substitute) -> Result<(), Failed> {
         ],
     };
     let spec = PortSpec { mtu: 1400, ..tap("eth0") };
-    let _port = Port::open_in(PORT, &spec, &namespace, &inside, 1, substitute)?;
+    let _port = Port::open_in(&spec, &namespace, &inside, 1, substitute)?;
     let link = link_in(&namespace, "eth0")?;
     assert_eq!((link.mac, link.mtu, link.up), (inside.mac, 1400, true));
     assert!(link_in(&namespace, "lo")?.up);
@@ -145,7 +145,7 @@ fn a_persistent_tap_is_adopted_again() -> Result<(), Failed> {
     let namespace = NetworkNamespace::anonymous()?;
     let inside = Inside { addresses: vec![("10.0.0.1".parse()?, 24)], ..Inside::default() };
     let spec = PortSpec { persistent: true, ..tap("kept") };
-    let open = || Port::open_in(PORT, &spec, &namespace, &inside, 2, Substitute::Never);
+    let open = || Port::open_in(&spec, &namespace, &inside, 2, Substitute::Never);
     drop(open()?);
     let link = link_in(&namespace, "kept")?;
     assert!(link.tun.is_some_and(|tun| tun.persistent && tun.queues == 0), "{link:?}");
@@ -161,7 +161,7 @@ fn what_is_unfit_has_its_own_error() -> Result<(), Failed> {
     let namespace = NetworkNamespace::anonymous()?;
     let open = |device: &str, kind| {
         let spec = PortSpec { kind, ..tap(device) };
-        Port::open_in(PORT, &spec, &namespace, &Inside::default(), 1, Substitute::Never)
+        Port::open_in(&spec, &namespace, &Inside::default(), 1, Substitute::Never)
     };
     let (_tap, _tun) = namespace.run(|| -> std::io::Result<_> {
         Netlink::open()?.add_veth("va", "vb", None)?;
@@ -197,7 +197,7 @@ fn a_failed_step_leaves_nothing() -> Result<(), Failed> {
         let namespace = NetworkNamespace::anonymous()?;
         // A group address is no station's: the kernel refuses it when the device is made already.
         let inside = Inside { mac: Some("01:00:5e:00:00:01".parse()?), ..Inside::default() };
-        let refused = Port::open_in(PORT, &tap("eth0"), &namespace, &inside, 2, substitute);
+        let refused = Port::open_in(&tap("eth0"), &namespace, &inside, 2, substitute);
         assert!(matches!(&refused, Err(PortError::Step { .. })), "{refused:?}");
         assert_eq!(link_in(&namespace, "eth0").err().and_then(|error| error.raw_os_error()), Some(NO_DEVICE));
     }
@@ -208,7 +208,7 @@ fn beside_the_switch_it_is_left_down() -> Result<(), Failed> {
     let namespace = NetworkNamespace::anonymous()?;
     let spec = PortSpec { configure: false, mtu: 9000, ..tap("vm0") };
     let inside = Inside { mac: Some("02:00:00:00:00:01".parse()?), ..Inside::default() };
-    let _port = Port::open_in(PORT, &spec, &namespace, &inside, 1, Substitute::Never)?;
+    let _port = Port::open_in(&spec, &namespace, &inside, 1, Substitute::Never)?;
     let link = link_in(&namespace, "vm0")?;
     assert!(!link.up && link.mac != inside.mac && link.mtu == 9000, "{link:?}");
     Ok(())
@@ -219,7 +219,7 @@ fn a_missing_namespace_says_where() -> Result<(), Failed> {
         namespace: Some(septum_rules::workload::Namespace::Name("septum-test-none".into())),
         ..tap("eth0")
     };
-    let error = match Port::open(PORT, &spec, &Inside::default(), 1, Substitute::IfNeeded) {
+    let error = match Port::open(&spec, &Inside::default(), 1, Substitute::IfNeeded) {
         Err(error) => error,
         Ok(port) => return Err(format!("{port:?}").into()),
     };
@@ -233,7 +233,7 @@ fn a_tap_that_another_holds_is_joined() -> Result<(), Failed> {
     let namespace = NetworkNamespace::anonymous()?;
     let guest = namespace.run(|| tun_tap::Iface::without_packet_info("guest", tun_tap::Mode::Tap))??;
     let spec = PortSpec { kind: PortKind::Packet, configure: false, ..tap("guest") };
-    let mut port = Port::open_in(PORT, &spec, &namespace, &Inside::default(), 2, Substitute::Never)?;
+    let mut port = Port::open_in(&spec, &namespace, &Inside::default(), 2, Substitute::Never)?;
     assert_eq!(port.device(), Device::Packet);
     let mut queues = port.take_queues();
 
@@ -268,7 +268,7 @@ fn down_is_not_gone() -> Result<(), Failed> {
     let namespace = NetworkNamespace::anonymous()?;
     let guest = namespace.run(|| tun_tap::Iface::without_packet_info("guest", tun_tap::Mode::Tap))??;
     let spec = PortSpec { kind: PortKind::Packet, configure: false, ..tap("guest") };
-    let mut port = Port::open_in(PORT, &spec, &namespace, &Inside::default(), 1, Substitute::Never)?;
+    let mut port = Port::open_in(&spec, &namespace, &Inside::default(), 1, Substitute::Never)?;
     let mut queues = port.take_queues();
     let link = link_in(&namespace, "guest")?;
     let set_up = |up| namespace.run(|| Netlink::open()?.set_up(link.index, up));

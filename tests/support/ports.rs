@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use septum::burst::Burst;
-use septum::port::{
-    AnyQueue, Inside, Port, PortError, PortGone, PortId, PortQueue, Substitute, TransmitOutcome,
-};
+use septum::port::{AnyQueue, Inside, Port, PortError, PortGone, PortQueue, Substitute, TransmitOutcome};
 use septum::sys::namespace::NetworkNamespace;
 use septum::wire::vnet_hdr::VnetHeader;
 use septum_rules::source::Span;
@@ -32,9 +30,6 @@ pub(crate) fn tap(device: &str) -> PortSpec {
     }
 }
 
-/// The number of a test's port.
-pub(crate) const PORT: PortId = PortId { slot: 0, generation: 0 };
-
 /// A namespace with one port in it.
 pub(crate) struct Host {
     pub(crate) namespace: NetworkNamespace,
@@ -55,7 +50,7 @@ impl Host {
             routes: Vec::new(),
         };
         let namespace = NetworkNamespace::anonymous()?;
-        let port = Port::open_in(PORT, &tap(device), &namespace, &inside, 2, substitute)?;
+        let port = Port::open_in(&tap(device), &namespace, &inside, 2, substitute)?;
         Ok(Self { namespace, port, addresses })
     }
 

@@ -9,7 +9,7 @@ use super::any::AnyQueue;
 use super::error::PortError;
 use super::inside::Inside;
 use super::memory::MemoryQueue;
-use super::{Offloads, OwnedLink, PortId, PortQueue, entered, packet, tap, veth};
+use super::{Offloads, OwnedLink, PortQueue, entered, packet, tap, veth};
 use crate::sys::namespace::NetworkNamespace;
 use crate::sys::tun;
 
@@ -17,7 +17,6 @@ use crate::sys::tun;
 /// say [`super::PortGone`] then.
 #[derive(Debug)]
 pub struct Port {
-    id: PortId,
     name: Arc<str>,
     device: Device,
     offloads: Offloads,
@@ -57,7 +56,6 @@ impl Port {
     /// # Errors
     /// Which step failed and why; [`PortError::fix`] says what to do.
     pub fn open(
-        id: PortId,
         spec: &PortSpec,
         inside: &Inside,
         queues: usize,
@@ -67,7 +65,7 @@ impl Port {
             Some(namespace) => NetworkNamespace::open(namespace)?,
             None => NetworkNamespace::current()?,
         };
-        Self::open_in(id, spec, &namespace, inside, queues, substitute)
+        Self::open_in(spec, &namespace, inside, queues, substitute)
     }
 
     /// The same in a namespace that the caller holds, whatever the description names (an anonymous one has no name).
@@ -75,7 +73,6 @@ impl Port {
     /// # Errors
     /// As [`Port::open`].
     pub fn open_in(
-        id: PortId,
         spec: &PortSpec,
         namespace: &NetworkNamespace,
         inside: &Inside,
@@ -107,28 +104,17 @@ impl Port {
                 Err(error) => return Err(error),
             },
         };
-        Ok(Self::of(id, Arc::clone(&spec.device), device, queues, made))
+        Ok(Self::of(Arc::clone(&spec.device), device, queues, made))
     }
 
     /// A port whose queues are in this process.
-    pub fn memory(id: PortId, name: Arc<str>, queues: Vec<MemoryQueue>) -> Self {
-        Self::of(id, name, Device::Memory, queues.into_iter().map(AnyQueue::Memory).collect(), None)
+    pub fn memory(name: Arc<str>, queues: Vec<MemoryQueue>) -> Self {
+        Self::of(name, Device::Memory, queues.into_iter().map(AnyQueue::Memory).collect(), None)
     }
 
-    fn of(
-        id: PortId,
-        name: Arc<str>,
-        device: Device,
-        queues: Vec<AnyQueue>,
-        made: Option<OwnedLink>,
-    ) -> Self {
+    fn of(name: Arc<str>, device: Device, queues: Vec<AnyQueue>, made: Option<OwnedLink>) -> Self {
         let offloads = queues.first().map_or(Offloads::NONE, PortQueue::offloads);
-        Self { id, name, device, offloads, queues, _made: made }
-    }
-
-    /// Its place in the switch.
-    pub fn id(&self) -> PortId {
-        self.id
+        Self { name, device, offloads, queues, _made: made }
     }
 
     /// The name of its device.

@@ -26,6 +26,7 @@ pub mod quoted;
 pub mod reply;
 pub mod rewrite;
 pub mod segment;
+pub mod sketch;
 pub mod transport;
 pub mod vlan;
 pub mod vnet_hdr;

@@ -1,0 +1,37 @@
+//! The `septum` command: one file or folder a verb.
+//!
+//! A verb gives the exit status: 0 all is well, 1 a test or promise is broken, 2 bad input, 3 the system refuses
+//! what is needed. What goes wrong is told on standard error: the place, the reason, a fix.
+
+mod check;
+mod failure;
+mod policy_file;
+mod reload;
+mod run;
+mod summary;
+mod test;
+
+use clap::Subcommand;
+
+/// What `septum` can do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Read a policy, say what is wrong with it, and run its tests
+    Check(check::Arguments),
+    /// Run the tests of a policy
+    Test(test::Arguments),
+    /// Forward frames by a policy, until SIGINT or SIGTERM
+    ///
+    /// SIGHUP reads the policy again (one that fails changes nothing); SIGUSR1 prints the counters.
+    Run(run::Arguments),
+}
+
+/// Runs a verb; gives the exit status.
+pub fn run(verb: &Verb) -> u8 {
+    let outcome = match verb {
+        Verb::Check(arguments) => check::run(arguments),
+        Verb::Test(arguments) => test::run(arguments),
+        Verb::Run(arguments) => run::run(arguments),
+    };
+    outcome.unwrap_or_else(|failure| failure.tell())
+}

@@ -1,0 +1,282 @@
+//! `septum run FILE`: forward frames by a policy, until told to stop.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, after, never, select, unbounded};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use septum_rules::identity::WorkloadId;
+use septum_rules::policy::Policy;
+use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+use super::failure::Failure;
+use super::{policy_file, reload, summary, test};
+use crate::clock::{seconds_until, today};
+use crate::port::{AnyQueue, Device, Inside, Port, PortId, Substitute};
+use crate::snapshot::CompiledPolicy;
+use crate::switch::{NewPort, Options, Switch};
+use crate::sys::cpu;
+use crate::worker::Report;
+
+/// `septum run`
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The policy
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// Forwarding threads, whatever the policy says
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: Option<u16>,
+    /// Connections that may live at the same time
+    #[arg(long, value_name = "NUMBER", default_value_t = 1 << 18, value_parser = clap::value_parser!(u32).range(64..=1 << 26))]
+    connections: u32,
+    /// Write what is decided about flows as JSON lines to FILE, or to standard output (`-`)
+    #[arg(long, value_name = "FILE|-")]
+    events: Option<PathBuf>,
+    /// Run although gates are open where no rule decides
+    #[arg(long)]
+    pub(super) allow_open: bool,
+}
+
+/// Forwards until it is told to stop.
+///
+/// # Errors
+/// When the policy is none that can run, or the system refuses what it needs; nothing half made is left behind.
+pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let compiled = policy_file::compile(&arguments.file)?;
+    ready_to_run(&compiled, arguments.allow_open)?;
+    // From here on a signal ends an orderly life, or one not yet begun.
+    let signals = signals()?;
+    let events = arguments.events.as_deref().map(open_events).transpose()?;
+    raise_descriptor_limit();
+    let workers = arguments.workers.or(compiled.policy.settings.switch.workers);
+    let workers = workers.map_or_else(|| cpu::available().map_or(1, |cpus| cpus.len()), usize::from);
+    let mut running = Running { ports: HashMap::new(), workers };
+    let all: Vec<WorkloadId> = (0..compiled.policy.workloads.len() as u32).map(WorkloadId).collect();
+    let attach = running.open(&compiled.policy, &all)?;
+    let options = Options {
+        workers,
+        connections: arguments.connections as usize,
+        ports: (attach.len() * 2).max(256),
+        events,
+    };
+    let mut switch = Switch::start(compiled, attach, options)
+        .map_err(|error| Failure::because(Failure::ENVIRONMENT, "the switch cannot start", &error))?;
+    say(&format!(
+        "forwarding for {} workloads on {workers} workers; SIGHUP reads {} again, SIGUSR1 prints counters, SIGINT ends",
+        running.ports.len(),
+        arguments.file.display()
+    ));
+    forward(arguments, &mut switch, &mut running, &signals);
+    let counters = switch.stop();
+    drop(running);
+    summary::print(&counters, arguments.events.as_deref() == Some(Path::new("-")));
+    Ok(0)
+}
+
+/// Serves signals, reports and the calendar until it is time to stop.
+fn forward(
+    arguments: &Arguments,
+    switch: &mut Switch<AnyQueue>,
+    running: &mut Running,
+    signals: &Receiver<i32>,
+) {
+    let to_stderr = arguments.events.as_deref() == Some(Path::new("-"));
+    loop {
+        let midnight = match switch.compiled().classifier.valid_until() {
+            // A little late rather than a little early, and never longer than an hour: clocks are set.
+            Some(day) => after(Duration::from_secs(seconds_until(day).clamp(1, 3600))),
+            None => never(),
+        };
+        let reports = switch.reports().clone();
+        select! {
+            recv(signals) -> signal => match signal {
+                Ok(SIGHUP) => match reload::reload(arguments, switch, running) {
+                    Ok(what) => say(&what),
+                    Err(failure) => {
+                        failure.tell();
+                        say("the policy that is in force stays");
+                    }
+                },
+                Ok(SIGUSR1) => summary::print(&switch.counters(), to_stderr),
+                _ => return,
+            },
+            recv(reports) -> report => if let Ok(report) = report { tell(switch, &report) },
+            recv(midnight) -> _ => rebuild(switch),
+        }
+    }
+}
+
+/// Compiles the policy anew when a rule's last valid day is over.
+fn rebuild(switch: &mut Switch<AnyQueue>) {
+    let today = today();
+    if switch.compiled().classifier.valid_until().is_none_or(|day| today < day) {
+        return;
+    }
+    let compiled = CompiledPolicy::compile(Arc::clone(&switch.compiled().policy), today);
+    let changed = compiled
+        .map_err(|error| error.to_string())
+        .and_then(|compiled| switch.change(compiled, Vec::new(), &[]).map_err(|error| error.to_string()));
+    match changed {
+        Ok(()) => say("rules have expired; the policy was compiled for today"),
+        Err(error) => {
+            say(&format!("rules have expired, and the policy cannot be compiled for today: {error}"))
+        }
+    }
+}
+
+fn tell(switch: &Switch<AnyQueue>, report: &Report) {
+    let name = |port: &PortId| switch.workload_at(*port).map_or("?", |workload| workload);
+    match report {
+        // Every worker meets it; one says so.
+        Report::PortGone { port, worker: 0, error } => {
+            say(&format!("the port of `{}` is gone: {}", name(port), error.0))
+        }
+        Report::PortGone { .. } => {}
+        Report::PortUnservable { port, error } => {
+            say(&format!("the port of `{}` cannot be served: {error}", name(port)))
+        }
+    }
+}
+
+/// Says something on standard error.
+pub(super) fn say(what: &str) {
+    let _ = writeln!(io::stderr(), "septum: {what}");
+}
+
+/// Refuses a policy that means something, but cannot run: incomplete workloads, open gates, broken tests.
+///
+/// # Errors
+/// All that is missing, each with its place.
+pub(super) fn ready_to_run(compiled: &CompiledPolicy, allow_open: bool) -> Result<(), Failure> {
+    let policy = &*compiled.policy;
+    if let Some(uplink) = policy.uplinks.first() {
+        let reason =
+            format_args!("`run` cannot serve the uplink `{}`: uplinks are not there yet", uplink.name);
+        return Err(Failure::new(Failure::INPUT, reason)
+            .at(policy.sources.place(uplink.span))
+            .fix("take the uplink out; `check` and `test` accept it"));
+    }
+    for workload in &policy.workloads {
+        let lacks = [
+            (workload.port.is_none(), "a port (`tap = \"NAME\"` or `packet = \"DEVICE\"`)"),
+            (workload.mac.is_none(), "a MAC (`mac = \"02:...\"`)"),
+            (workload.addresses.is_empty(), "an address (`ip = [\"...\"]`)"),
+        ];
+        let missing: Vec<&str> =
+            lacks.iter().filter(|(missing, _)| *missing).map(|(_, what)| *what).collect();
+        if !missing.is_empty() {
+            let reason =
+                format_args!("`run` cannot serve `{}`: it lacks {}", workload.name, missing.join(" and "));
+            return Err(Failure::new(Failure::INPUT, reason)
+                .at(policy.sources.place(workload.span))
+                .fix("add it, or take the workload out"));
+        }
+        let is_open = workload.open.ingress || workload.open.egress;
+        if is_open && !allow_open {
+            let reason = format_args!("a gate of `{}` is open when no rule decides", workload.name);
+            return Err(Failure::new(Failure::INPUT, reason)
+                .at(policy.sources.place(workload.span))
+                .fix("remove `open`, or accept it with `--allow-open`"));
+        }
+    }
+    if policy.settings.default_allow && !allow_open {
+        return Err(Failure::new(
+            Failure::INPUT,
+            "all gates are open when no rule decides (`default = \"allow\"`)",
+        )
+        .fix("write `default = \"deny\"`, or accept it with `--allow-open`"));
+    }
+    match test::run_all(compiled)? {
+        0 => Ok(()),
+        broken => {
+            Err(Failure::new(Failure::INPUT, format_args!("the policy breaks {broken} of its own tests"))
+                .fix("mend the rules or the tests; `septum test` runs them alone"))
+        }
+    }
+}
+
+/// The ports that are open.
+pub(super) struct Running {
+    /// By workload.
+    pub(super) ports: HashMap<Arc<str>, Port>,
+    workers: usize,
+}
+
+impl Running {
+    /// Opens the ports of some workloads and keeps them; gives their queues.
+    ///
+    /// # Errors
+    /// The first that fails; then none of them is kept.
+    pub(super) fn open(
+        &mut self,
+        policy: &Policy,
+        workloads: &[WorkloadId],
+    ) -> Result<Vec<NewPort<AnyQueue>>, Failure> {
+        let mut opened = Vec::new();
+        let mut substituted = Vec::new();
+        for id in workloads {
+            let workload = &policy.workloads[id.index()];
+            let Some(spec) = &workload.port else { continue };
+            let inside = Inside::of(workload, policy.segment_of(*id));
+            let port = Port::open(spec, &inside, self.workers, Substitute::IfNeeded).map_err(|error| {
+                let status = if error.is_bad_input() { Failure::INPUT } else { Failure::ENVIRONMENT };
+                Failure::because(
+                    status,
+                    format_args!("the port of `{}` cannot be opened", workload.name),
+                    &error,
+                )
+                .at(policy.sources.place(spec.span))
+                .fix(error.fix())
+            })?;
+            if port.device() == Device::Veth {
+                substituted.push(&*workload.name);
+            }
+            opened.push((Arc::clone(&workload.name), port));
+        }
+        if !substituted.is_empty() {
+            let names = substituted.join(", ");
+            say(&format!("/dev/net/tun may not be opened: veth pairs serve in place of TAPs for {names}"));
+        }
+        let take = |(workload, port): &mut (Arc<str>, Port)| NewPort {
+            workload: Arc::clone(workload),
+            queues: port.take_queues(),
+        };
+        let attach = opened.iter_mut().map(take).collect();
+        self.ports.extend(opened);
+        Ok(attach)
+    }
+}
+
+/// The signals that the switch serves, one by one.
+fn signals() -> Result<Receiver<i32>, Failure> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1])
+        .map_err(|error| Failure::because(Failure::ENVIRONMENT, "signals cannot be received", &error))?;
+    let (sender, receiver) = unbounded();
+    thread::spawn(move || signals.forever().try_for_each(|signal| sender.send(signal)));
+    Ok(receiver)
+}
+
+fn open_events(path: &Path) -> Result<Box<dyn Write + Send>, Failure> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdout()));
+    }
+    let file = File::create(path).map_err(|error| {
+        let reason = format_args!("the event log `{}` cannot be written", path.display());
+        Failure::because(Failure::INPUT, reason, &error).fix("name a file in a folder that you may write")
+    })?;
+    Ok(Box::new(file))
+}
+
+/// Hundreds of ports with a queue a worker exceed the usual soft limit of 1,024 descriptors.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it is refused, opening a port will say which limit it met.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
