@@ -16,7 +16,7 @@ use super::tcp_flag::SYN;
 use super::{ORIGINATED_TTL, icmp};
 
 /// Builds the Ethernet frame of a flow's opening packet, without payload, all checksums right: TCP with SYN, UDP,
-/// SCTP with its common header alone, ICMP and ICMPv6 with identifier and sequence zero, others bare.
+/// SCTP with its common header alone, ICMP and ICMPv6 with identifier and sequence zero, others with four zero bytes.
 ///
 /// # Panics
 /// When the two addresses are not of one family.
@@ -79,7 +79,8 @@ fn transport(flow: &FlowKey) -> Vec<u8> {
             message[..2].copy_from_slice(&layer4.destination.to_be_bytes());
             message
         }
-        _ => Vec::new(),
+        // Something must be there: an IPv6 packet without payload would announce a jumbogram (RFC 2675).
+        _ => vec![0; 4],
     }
 }
 
