@@ -37,8 +37,6 @@ pub(super) struct Witness {
 /// What was seen of one rule.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
-    /// Flows exist that it matches, at a gate where it stands.
-    pub(super) matches: bool,
     /// It is the first to match some flow.
     pub(super) decides: bool,
     /// Without it, some flow would be decided differently.
@@ -47,7 +45,7 @@ pub(super) struct Seen {
     pub(super) has_path: bool,
     /// Who takes what it matches, or would decide alike.
     pub(super) coverers: Vec<RuleId>,
-    /// A flow that it matches.
+    /// A flow that it matches; `None`: there is none, at a gate where it stands.
     pub(super) witness: Option<Witness>,
     /// Rules of equal priority that refuse what it allows, each with a flow.
     pub(super) contradictions: Vec<(RuleId, Witness)>,
@@ -61,6 +59,8 @@ struct Candidate<'p> {
     to: Arc<[ClassId]>,
     services: Vec<Cuboid>,
     holes: Vec<Hole>,
+    /// Of its tier and priority there is an allow and a deny, so it may take part in a contradiction.
+    disputed: bool,
 }
 
 /// An `except`.
@@ -115,6 +115,11 @@ fn candidates<'p>(policy: &'p Policy, classes: &Classes<'_>, now: Date) -> Vec<C
         |selector: &'p Selector| Arc::clone(known.entry(selector).or_insert_with(|| classes.of(selector)));
     let order = policy.evaluation_order();
     let valid = order.into_iter().filter(|id| !policy.rules[id.index()].is_expired(now));
+    let level = |rule: &Rule| (rule.tier, rule.priority);
+    let levels_of = |action: Action| {
+        policy.rules.iter().filter(|rule| rule.action == action).map(level).collect::<HashSet<_>>()
+    };
+    let (allows, denies) = (levels_of(Action::Allow), levels_of(Action::Deny));
     valid
         .map(|id| {
             let rule = &policy.rules[id.index()];
@@ -126,6 +131,7 @@ fn candidates<'p>(policy: &'p Policy, classes: &Classes<'_>, now: Date) -> Vec<C
                 from: of(&rule.from),
                 to: of(&rule.to),
                 services: services(&rule.services),
+                disputed: allows.contains(&level(rule)) && denies.contains(&level(rule)),
                 holes: holes
                     .map(|hole| Hole {
                         from: of(&hole.from),
@@ -196,7 +202,7 @@ impl Judge<'_, '_> {
         let (from, to) =
             (&self.classes.classes[source as usize], &self.classes.classes[destination as usize]);
         budget.spend(matching.len())?;
-        if !from.meets(to) {
+        if !from.meets(to) || matching.iter().all(|at| self.is_settled(*at)) {
             return Some(());
         }
         let has_path = from.has_path(to);
@@ -222,6 +228,13 @@ impl Judge<'_, '_> {
             self.contradictions(source, destination, &standing, budget)?;
         }
         Some(())
+    }
+
+    /// Whether nothing more can be learned about a rule.
+    fn is_settled(&self, at: usize) -> bool {
+        let candidate = &self.candidates[at];
+        let seen = &self.seen[candidate.id.index()];
+        seen.essential && seen.has_path && !candidate.disputed
     }
 
     /// Asks the rules of one gate in order.
@@ -262,7 +275,6 @@ impl Judge<'_, '_> {
             let essential = first.is_some()
                 && self.is_essential(share, &rest, &shares[place + 1..], &mut takers, budget)?;
             let seen = &mut self.seen[self.candidates[share.candidate].id.index()];
-            seen.matches = true;
             if first.is_some() && !seen.decides {
                 seen.decides = true;
                 // What hid it elsewhere no longer matters.

@@ -7,6 +7,7 @@
 mod promises;
 mod scope;
 mod services;
+mod subnets;
 mod topology;
 
 use std::sync::Arc;
