@@ -22,6 +22,7 @@ impl Arp {
     ///
     /// # Errors
     /// [`DropReason::ArpMalformed`] when cut off or of other address types; [`DropReason::ArpOperation`].
+    #[inline(never)]
     pub fn parse(packet: &[u8]) -> Result<Self, DropReason> {
         let packet: &[u8; Self::LENGTH] = packet.first_chunk().ok_or(DropReason::ArpMalformed)?;
         if packet[..6] != ETHERNET_OVER_IPV4 {

@@ -52,15 +52,13 @@ impl EthernetHeader {
     #[inline]
     pub fn parse(frame: &[u8]) -> Result<Self, DropReason> {
         let header: &[u8; Self::LENGTH] = frame.first_chunk().ok_or(DropReason::EthernetTruncated)?;
-        let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *header;
-        if [d0, d1, d2, d3, d4, d5 & 0xf0] == [0x01, 0x80, 0xc2, 0, 0, 0] {
+        let [destination, source] =
+            [0, 6].map(|at| MacAddress(std::array::from_fn(|octet| header[at + octet])));
+        if let [0x01, 0x80, 0xc2, 0, 0, 0..=0x0f] = destination.0 {
             return Err(DropReason::ReservedMulticast);
         }
-        Ok(Self {
-            destination: MacAddress([d0, d1, d2, d3, d4, d5]),
-            source: MacAddress([s0, s1, s2, s3, s4, s5]),
-            ethertype: EtherType(u16::from_be_bytes([t0, t1])),
-        })
+        let ethertype = EtherType(u16::from_be_bytes([header[12], header[13]]));
+        Ok(Self { destination, source, ethertype })
     }
 
     /// Writes the header, tagged where `tag` says so, and gives the offset behind it.

@@ -19,7 +19,6 @@ impl Fragment {
     ///
     /// # Errors
     /// [`DropReason::FragmentMalformed`]
-    #[cold]
     pub fn checked(mut self, before: usize, length: usize) -> Result<Self, DropReason> {
         let partial_unit = self.more && !length.is_multiple_of(8);
         let too_long = before + usize::from(self.offset) + length > usize::from(u16::MAX);

@@ -74,14 +74,7 @@ impl Ipv4Header {
         let fragment = if flags & (MORE_FRAGMENTS | FRAGMENT_OFFSET) == 0 {
             None
         } else {
-            let fragment = Fragment {
-                identification: u32::from(u16::from_be_bytes([header[4], header[5]])),
-                offset: (flags & FRAGMENT_OFFSET) * 8,
-                more: flags & MORE_FRAGMENTS != 0,
-                length: 0,
-            };
-            // The reassembled packet has a header too (RFC 791 section 3.2: total length is 16 bits).
-            Some(fragment.checked(header_length, total_length - header_length)?)
+            Some(fragment_of(header, header_length, total_length - header_length)?)
         };
         Ok(Self {
             header_length,
@@ -149,8 +142,28 @@ impl Ipv4Header {
     }
 }
 
+/// Reads the fields of a fragment with `payload` bytes of data.
+#[cold]
+#[inline(never)]
+fn fragment_of(
+    header: &[u8; Ipv4Header::LENGTH],
+    header_length: usize,
+    payload: usize,
+) -> Result<Fragment, DropReason> {
+    let flags = u16::from_be_bytes([header[6], header[7]]);
+    let fragment = Fragment {
+        identification: u32::from(u16::from_be_bytes([header[4], header[5]])),
+        offset: (flags & FRAGMENT_OFFSET) * 8,
+        more: flags & MORE_FRAGMENTS != 0,
+        length: 0,
+    };
+    // The reassembled packet has a header too (RFC 791 section 3.2: total length is 16 bits).
+    fragment.checked(header_length, payload)
+}
+
 /// Walks the options of a whole header (RFC 791 section 3.1) and verifies its checksum.
 #[cold]
+#[inline(never)]
 fn check_options(header: &[u8]) -> Result<(), DropReason> {
     const END: u8 = 0;
     const NO_OPERATION: u8 = 1;

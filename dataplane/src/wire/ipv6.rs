@@ -47,13 +47,14 @@ impl Ipv6Header {
         if announces_jumbo || payload_length > packet.len() - Self::LENGTH {
             return Err(DropReason::Ipv6PayloadLength);
         }
-        let address = |at: usize| Ipv6Addr::from(std::array::from_fn(|octet| header[at + octet]));
+        let (source, rest) = header[8..].split_first_chunk::<16>().ok_or(DropReason::Ipv6Truncated)?;
+        let destination = rest.first_chunk::<16>().ok_or(DropReason::Ipv6Truncated)?;
         Ok(Self {
             payload_length,
             next_header,
             hop_limit: header[7],
-            source: address(8),
-            destination: address(24),
+            source: Ipv6Addr::from(*source),
+            destination: Ipv6Addr::from(*destination),
         })
     }
 

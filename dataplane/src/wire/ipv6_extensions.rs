@@ -100,6 +100,7 @@ impl Extensions {
     }
 
     #[cold]
+    #[inline(never)]
     fn walk(first: u8, payload: &[u8]) -> Result<Self, DropReason> {
         let mut found =
             Self { protocol: Protocol(first), length: 0, fragment: None, has_fragment_header: false };

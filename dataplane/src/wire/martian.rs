@@ -25,15 +25,17 @@ use crate::drop_reason::DropReason;
 /// [`DropReason::MartianSource`], [`DropReason::MartianDestination`], [`DropReason::Land`]
 #[inline]
 pub fn check_v4(source: Ipv4Addr, destination: Ipv4Addr, layer4: Layer4) -> Result<(), DropReason> {
-    if matches!(source.octets()[0], 0 | 127 | 224..) && !is_dhcp_request(source, destination, layer4) {
+    if !matches!(source.octets()[0], 1..=126 | 128..=223) && !is_dhcp_request(source, destination, layer4) {
         return Err(DropReason::MartianSource);
     }
-    if matches!(destination.octets()[0], 0 | 127 | 240..) && !destination.is_broadcast() {
+    if !matches!(destination.octets()[0], 1..=126 | 128..=239) && !destination.is_broadcast() {
         return Err(DropReason::MartianDestination);
     }
     if source == destination { Err(DropReason::Land) } else { Ok(()) }
 }
 
+#[cold]
+#[inline(never)]
 fn is_dhcp_request(source: Ipv4Addr, destination: Ipv4Addr, layer4: Layer4) -> bool {
     source.is_unspecified()
         && destination.is_broadcast()
@@ -68,6 +70,8 @@ fn is_special(address: Ipv6Addr) -> bool {
 }
 
 /// The neighbour solicitations meant are valid already: to the solicited-node group, without a link-layer address.
+#[cold]
+#[inline(never)]
 fn may_be_unspecified(source: Ipv6Addr, layer4: Layer4) -> bool {
     source.is_unspecified()
         && layer4.protocol == Protocol::ICMPV6

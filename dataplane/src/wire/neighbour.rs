@@ -60,6 +60,7 @@ impl Neighbour {
     ///
     /// # Errors
     /// [`DropReason::NdMalformed`]
+    #[inline(never)]
     pub fn parse(message: &[u8], carrier: &Carrier) -> Result<Self, DropReason> {
         read(message, carrier).ok_or(DropReason::NdMalformed)
     }

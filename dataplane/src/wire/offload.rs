@@ -15,14 +15,12 @@
 //! A super-frame whose payload is one segment or less is a plain frame, as it is to the kernel.
 //! Nothing here panics.
 
-use std::net::IpAddr;
-
 use septum_rules::proto::Protocol;
 
 use super::checksum::SCTP_CHECKSUM_OFFSET;
 use super::tcp_flag::{RST, SYN};
+use super::transport::Transport;
 use super::vnet_hdr::{GsoType, VnetHeader};
-use super::{Content, IpPacket};
 use crate::drop_reason::DropReason;
 
 /// The smallest segment size of a TCP super-frame (`TCP_MIN_GSO_SIZE` of linux/net/tcp.h).
@@ -31,57 +29,87 @@ pub const LEAST_TCP_SEGMENT: u16 = 8;
 /// The most datagrams of one UDP super-frame (`UDP_MAX_SEGMENTS` of linux/udp.h).
 pub const MOST_UDP_SEGMENTS: usize = 128;
 
-/// Judges `vnet` against the frame of `length` bytes that carries `content`.
+/// Where an IP packet's parts lie, in bytes from the Ethernet header, and what kind of packet it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// Where the transport header begins.
+    pub transport: usize,
+    /// One behind the transport header.
+    pub payload: usize,
+    /// One behind the packet.
+    pub end: usize,
+    /// IPv4, else IPv6.
+    pub is_v4: bool,
+    /// A part of a packet.
+    pub is_fragment: bool,
+    /// That, or an atomic fragment.
+    pub has_fragment_header: bool,
+}
+
+/// Judges `vnet` against the frame of `length` bytes in which `transport` lies as `extent` says.
 ///
 /// # Errors
 /// [`DropReason::OffloadHeader`]
+// By value: what only the rare frame needs must not be spilled to memory for every frame.
 #[inline]
 pub fn check(
     vnet: &VnetHeader,
     length: usize,
-    content: &Content,
-    has_fragment_header: bool,
+    transport: Transport,
+    extent: Extent,
 ) -> Result<(), DropReason> {
-    let plain = vnet.flags & !VnetHeader::DATA_VALID == 0 && vnet.gso_type == 0;
-    if usize::from(vnet.header_length) > length {
-        return Err(DropReason::OffloadHeader);
+    if is_plain(vnet, length) || is_truthful(vnet, length, transport, extent) {
+        Ok(())
+    } else {
+        Err(DropReason::OffloadHeader)
     }
-    let truthful = plain
-        || match content {
-            Content::Arp(_) => false,
-            Content::Ip(packet) => is_truthful(vnet, packet, has_fragment_header),
-        };
-    if truthful { Ok(()) } else { Err(DropReason::OffloadHeader) }
 }
 
-fn is_truthful(vnet: &VnetHeader, packet: &IpPacket, has_fragment_header: bool) -> bool {
+/// The same for a frame without an IP packet: there is nothing to leave to a device.
+///
+/// # Errors
+/// [`DropReason::OffloadHeader`]
+pub fn check_not_ip(vnet: &VnetHeader, length: usize) -> Result<(), DropReason> {
+    if is_plain(vnet, length) { Ok(()) } else { Err(DropReason::OffloadHeader) }
+}
+
+/// Whether nothing is left to a device, and the one field that kernels check all the same is right.
+#[inline]
+fn is_plain(vnet: &VnetHeader, length: usize) -> bool {
+    vnet.flags & !VnetHeader::DATA_VALID == 0
+        && vnet.gso_type == 0
+        && usize::from(vnet.header_length) <= length
+}
+
+#[inline(never)]
+fn is_truthful(vnet: &VnetHeader, length: usize, transport: Transport, extent: Extent) -> bool {
     let known_flags = VnetHeader::NEEDS_CHECKSUM | VnetHeader::DATA_VALID;
     let Some(gso) = vnet.gso() else { return false };
-    if vnet.flags & !known_flags != 0 || packet.fragment.is_some() {
+    if vnet.flags & !known_flags != 0
+        || !vnet.needs_checksum()
+        || extent.is_fragment
+        || usize::from(vnet.header_length) > length
+    {
         return false;
     }
-    let at_own_place = has_checksum_at_own_place(vnet, packet);
-    if gso == GsoType::None {
-        return at_own_place || has_checksum_behind_header(vnet, packet);
-    }
-    let payload = packet.end.saturating_sub(u32::from(packet.payload)) as usize;
-    let protocol = packet.flow.layer4.protocol;
-    let is_v4 = matches!(packet.flow.source, IpAddr::V4(_));
+    let protocol = transport.layer4.protocol;
+    let at_own_place = usize::from(vnet.checksum_start) == extent.transport
+        && own_place(protocol) == Some(vnet.checksum_offset);
     let fits = match gso {
-        GsoType::None => false,
+        GsoType::None => return at_own_place || is_behind_header(vnet, protocol, &extent),
         GsoType::Tcpv4 | GsoType::Tcpv6 => {
             protocol == Protocol::TCP
-                && is_v4 == (gso == GsoType::Tcpv4)
+                && extent.is_v4 == (gso == GsoType::Tcpv4)
                 && vnet.gso_size >= LEAST_TCP_SEGMENT
-                && packet.tcp_flags & (SYN | RST) == 0
+                && transport.tcp_flags & (SYN | RST) == 0
         }
         GsoType::UdpL4 => {
             protocol == Protocol::UDP
                 && vnet.gso_size > 0
-                && payload <= usize::from(vnet.gso_size) * MOST_UDP_SEGMENTS
+                && extent.end - extent.payload <= usize::from(vnet.gso_size) * MOST_UDP_SEGMENTS
         }
     };
-    fits && at_own_place && !has_fragment_header
+    fits && at_own_place && !extent.has_fragment_header
 }
 
 /// Where the checksum stands in the header of `protocol`, for those that the switch reads.
@@ -95,18 +123,10 @@ fn own_place(protocol: Protocol) -> Option<u16> {
     }
 }
 
-fn has_checksum_at_own_place(vnet: &VnetHeader, packet: &IpPacket) -> bool {
-    vnet.needs_checksum()
-        && vnet.checksum_start == packet.transport
-        && own_place(packet.flow.layer4.protocol) == Some(vnet.checksum_offset)
-}
-
-fn has_checksum_behind_header(vnet: &VnetHeader, packet: &IpPacket) -> bool {
-    let protocol = packet.flow.layer4.protocol;
+/// Whether the partial checksum is that of a packet which this one carries.
+fn is_behind_header(vnet: &VnetHeader, protocol: Protocol, extent: &Extent) -> bool {
     let carries_packets = protocol == Protocol::UDP || own_place(protocol).is_none();
-    let end_of_field = u32::from(vnet.checksum_start) + u32::from(vnet.checksum_offset) + 2;
-    vnet.needs_checksum()
-        && carries_packets
-        && vnet.checksum_start >= packet.payload
-        && end_of_field <= packet.end
+    let start = usize::from(vnet.checksum_start);
+    let end_of_field = start + usize::from(vnet.checksum_offset) + 2;
+    carries_packets && start >= extent.payload && end_of_field <= extent.end
 }

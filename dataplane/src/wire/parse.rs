@@ -11,6 +11,7 @@ use std::net::IpAddr;
 
 use septum_rules::flow_key::FlowKey;
 use septum_rules::identity::DomainId;
+use septum_rules::mac::MacAddress;
 use septum_rules::proto::{Layer4, Protocol};
 
 use super::ethernet::{EtherType, EthernetHeader};
@@ -18,6 +19,7 @@ use super::ipv4::Ipv4Header;
 use super::ipv6::Ipv6Header;
 use super::ipv6_extensions::Extensions;
 use super::neighbour::{Carrier, is_neighbour_discovery};
+use super::offload::Extent;
 use super::transport::Transport;
 use super::vlan::VlanTag;
 use super::vnet_hdr::VnetHeader;
@@ -30,31 +32,56 @@ use crate::drop_reason::DropReason;
 /// The reason why the frame does not hold together; see the module's page for the order.
 #[inline]
 pub fn parse(frame: &[u8], vnet: &VnetHeader) -> Parsed {
-    let ethernet = EthernetHeader::parse(frame)?;
-    let (tag, ethertype, network) = match ethernet.ethertype {
-        EtherType::VLAN => {
-            let tag = VlanTag::parse(&frame[EthernetHeader::LENGTH..])?;
-            (Some(tag.tag), tag.ethertype, EthernetHeader::LENGTH + VlanTag::LENGTH)
+    let link = Link::parse(frame)?;
+    match link.ethertype {
+        EtherType::IPV4 => ipv4(frame, &link, vnet),
+        EtherType::IPV6 => ipv6(frame, &link, vnet),
+        EtherType::ARP => {
+            let arp = Arp::parse(&frame[link.network..])?;
+            offload::check_not_ip(vnet, frame.len())?;
+            Ok(link.headers(Content::Arp(arp)))
         }
-        EtherType::SERVICE_VLAN | EtherType::OLD_SERVICE_VLAN => return Err(DropReason::VlanStacked),
-        ethertype => (None, ethertype, EthernetHeader::LENGTH),
-    };
-    let packet = &frame[network..];
-    let (content, has_fragment_header) = match ethertype {
-        EtherType::IPV4 => ipv4(packet, network)?,
-        EtherType::IPV6 => ipv6(packet, network, vnet)?,
-        EtherType::ARP => (Content::Arp(Arp::parse(packet)?), false),
-        _ => return Err(DropReason::EthertypeUnknown),
-    };
-    offload::check(vnet, frame.len(), &content, has_fragment_header)?;
-    Ok(Headers { destination: ethernet.destination, source: ethernet.source, tag, content })
+        _ => Err(DropReason::EthertypeUnknown),
+    }
 }
 
-/// The content, and whether a fragment header was seen, which only IPv6 has in packets that are whole.
-type Network = Result<(Content, bool), DropReason>;
+/// Everything below the network header.
+struct Link {
+    destination: MacAddress,
+    source: MacAddress,
+    tag: Option<u16>,
+    ethertype: EtherType,
+    /// Where the network header begins.
+    network: usize,
+}
+
+impl Link {
+    #[inline]
+    fn parse(frame: &[u8]) -> Result<Self, DropReason> {
+        let EthernetHeader { destination, source, ethertype } = EthernetHeader::parse(frame)?;
+        let (tag, ethertype, network) = match ethertype {
+            EtherType::VLAN => {
+                let tag = VlanTag::parse(&frame[EthernetHeader::LENGTH..])?;
+                (Some(tag.tag), tag.ethertype, EthernetHeader::LENGTH + VlanTag::LENGTH)
+            }
+            EtherType::SERVICE_VLAN | EtherType::OLD_SERVICE_VLAN => return Err(DropReason::VlanStacked),
+            ethertype => (None, ethertype, EthernetHeader::LENGTH),
+        };
+        Ok(Self { destination, source, tag, ethertype, network })
+    }
+
+    #[inline]
+    fn headers(&self, content: Content) -> Headers {
+        Headers { destination: self.destination, source: self.source, tag: self.tag, content }
+    }
+}
+
+// The result is large: each family builds it once, at the very end, where the caller wants it.
 
 #[inline]
-fn ipv4(packet: &[u8], network: usize) -> Network {
+fn ipv4(frame: &[u8], link: &Link, vnet: &VnetHeader) -> Parsed {
+    let network = link.network;
+    let packet = &frame[network..];
     let header = Ipv4Header::parse(packet)?;
     if header.protocol == Protocol::ICMPV6 {
         return Err(DropReason::IcmpFamily);
@@ -63,24 +90,34 @@ fn ipv4(packet: &[u8], network: usize) -> Network {
     let transport = transport(header.protocol, segment, header.fragment)?;
     martian::check_v4(header.source, header.destination, transport.layer4)?;
     let start = network + header.header_length;
-    let packet = IpPacket {
+    let extent = Extent {
+        transport: start,
+        payload: start + transport.header_length,
+        end: network + header.total_length,
+        is_v4: true,
+        is_fragment: header.fragment.is_some(),
+        has_fragment_header: header.fragment.is_some(),
+    };
+    offload::check(vnet, frame.len(), transport, extent)?;
+    Ok(link.headers(Content::Ip(IpPacket {
         flow: flow(IpAddr::V4(header.source), IpAddr::V4(header.destination), transport.layer4),
         network: network as u16,
-        transport: start as u16,
-        payload: (start + transport.header_length) as u16,
-        end: (network + header.total_length) as u32,
+        transport: extent.transport as u16,
+        payload: extent.payload as u16,
+        end: extent.end as u32,
         ttl: header.ttl,
         dont_fragment: header.dont_fragment,
         fragment: header.fragment,
         tcp_flags: transport.tcp_flags,
         echo_identifier: transport.echo_identifier,
         neighbour: None,
-    };
-    Ok((Content::Ip(packet), false))
+    })))
 }
 
 #[inline]
-fn ipv6(packet: &[u8], network: usize, vnet: &VnetHeader) -> Network {
+fn ipv6(frame: &[u8], link: &Link, vnet: &VnetHeader) -> Parsed {
+    let network = link.network;
+    let packet = &frame[network..];
     let header = Ipv6Header::parse(packet)?;
     let payload = &packet[Ipv6Header::LENGTH..][..header.payload_length];
     let extensions = Extensions::parse(header.next_header, payload)?;
@@ -105,20 +142,28 @@ fn ipv6(packet: &[u8], network: usize, vnet: &VnetHeader) -> Network {
     };
     martian::check_v6(header.source, header.destination, transport.layer4)?;
     let start = network + Ipv6Header::LENGTH + extensions.length;
-    let packet = IpPacket {
+    let extent = Extent {
+        transport: start,
+        payload: start + transport.header_length,
+        end: network + Ipv6Header::LENGTH + header.payload_length,
+        is_v4: false,
+        is_fragment: extensions.fragment.is_some(),
+        has_fragment_header: extensions.has_fragment_header,
+    };
+    offload::check(vnet, frame.len(), transport, extent)?;
+    Ok(link.headers(Content::Ip(IpPacket {
         flow: flow(IpAddr::V6(header.source), IpAddr::V6(header.destination), transport.layer4),
         network: network as u16,
-        transport: start as u16,
-        payload: (start + transport.header_length) as u16,
-        end: (network + Ipv6Header::LENGTH + header.payload_length) as u32,
+        transport: extent.transport as u16,
+        payload: extent.payload as u16,
+        end: extent.end as u32,
         ttl: header.hop_limit,
         dont_fragment: true,
         fragment: extensions.fragment,
         tcp_flags: transport.tcp_flags,
         echo_identifier: transport.echo_identifier,
         neighbour,
-    };
-    Ok((Content::Ip(packet), extensions.has_fragment_header))
+    })))
 }
 
 /// Reads the transport header where this part of the packet has it.
