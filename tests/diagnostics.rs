@@ -120,3 +120,21 @@ fn every_malformed_file_is_reported_where_it_says() {
 fn the_base_is_right() {
     load(Input::new("base.toml", BASE), &mut NoIncludes).map_err(|error| error.to_string()).unwrap();
 }
+
+/// The examples of the language reference are the reports of corpus files, to the letter.
+#[test]
+fn the_examples_in_the_reference_are_printed_so() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policy.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let examples: Vec<&str> = page
+        .split("```text\n")
+        .skip(1)
+        .map(|rest| rest.split_once("```").expect("the fence is closed").0)
+        .collect();
+    assert!(examples.len() >= 10, "{} examples", examples.len());
+    for example in examples {
+        let file = example.split_once(':').expect("an example begins with its place").0;
+        let printed = report(&folder().join(file.trim_start_matches("included/"))).0.to_string();
+        assert_eq!(example, printed);
+    }
+}

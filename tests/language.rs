@@ -208,3 +208,14 @@ fn several_errors_are_reported_in_one_run() {
     let diagnostics = load_text("p.toml", text).unwrap_err();
     assert_eq!(diagnostics.items.len(), 4, "{diagnostics}");
 }
+
+#[test]
+fn the_references_own_policy_is_right() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/policy.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let texts: Vec<&str> =
+        page.split("```toml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    let [shop, names, promises] = texts[..] else { panic!("three texts") };
+    let policy = policy(&format!("{shop}{names}{promises}"));
+    assert_eq!((policy.tests.len(), policy.invariants.len(), policy.services.len()), (2, 3, 3));
+}

@@ -171,7 +171,7 @@ codes! {
         "No rule, test, invariant or other service names it.";
     UnusedNetwork = 920, "a network that nothing uses",
         "No rule, invariant or uplink names it.";
-    NoPath = 921, "a rule that allows what has no way",
+    NoPath = 921, "a rule that allows what has no path",
         "Everything that the rule allows goes between segments of which one has no gateway (of that address family), and the switch routes only between gateways.";
     OpenByDefault = 922, "gates that are open by default",
         "What no rule decides passes these gates. `run` refuses such a policy unless it is told `--allow-open`.";
