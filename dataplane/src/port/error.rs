@@ -126,10 +126,17 @@ impl PortError {
                 "end the process that holds it; a VM whose hypervisor holds the TAP is joined with `packet = NAME`"
                     .to_owned()
             }
-            Self::Step { source, .. } if source.raw_os_error() == Some(libc::EMFILE) => {
-                "raise the limit of open files: `ulimit -n`".to_owned()
+            Self::Step { source, .. } => match source.raw_os_error() {
+                Some(libc::EMFILE | libc::ENFILE) => "raise the limit of open files: `ulimit -n`",
+                Some(libc::EOPNOTSUPP | libc::EAFNOSUPPORT) => {
+                    "the kernel lacks this; IPv6 may be switched off (`sysctl net.ipv6.conf.all.disable_ipv6`)"
+                }
+                Some(libc::EADDRNOTAVAIL) => "give an address that one station may have, not a group's",
+                Some(libc::E2BIG) => "run fewer workers: a device has at most 256 queues",
+                Some(libc::EINVAL | libc::ERANGE) => "give a value that the device can take",
+                _ => "the kernel refused it; its log (`dmesg`) may say why",
             }
-            Self::Step { .. } => "see the reason above".to_owned(),
+            .to_owned(),
         }
     }
 

@@ -31,6 +31,9 @@ pub use self::open::{Device, Port, Substitute};
 pub trait PortQueue {
     /// Reads frames behind those already in `burst`, until it has no room or the device has no more. Never blocks.
     ///
+    /// Worth a call about once a second even when the descriptor is not ready: a device behind AF_PACKET announces
+    /// that it went down, and not that it was deleted then.
+    ///
     /// # Errors
     /// [`PortGone`] when the device has disappeared; every later call says so too.
     fn receive(&mut self, burst: &mut Burst) -> Result<usize, PortGone>;

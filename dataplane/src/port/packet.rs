@@ -4,8 +4,10 @@
 //! Super-frames and unfinished checksums pass as on a TAP. Several queues share the device by a hash of the flow
 //! (`PACKET_FANOUT_HASH`), the same for both directions. Limits: the kernel drops what comes while a socket's
 //! buffer is full, without telling; frames of protocols whose super-frames have no virtio description (SCTP) are
-//! lost; the host's own stack must be kept silent on the device ([`silence`]). One recvmsg(2) or sendmsg(2) a
-//! frame.
+//! lost. One recvmsg(2) or sendmsg(2) a frame.
+//!
+//! The device is raised, gets the MTU, and the stack on this side of it is silenced: ARP and IPv6 are switched off
+//! there and stay so. Nothing else of it is configured, as the workload is on its far side.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

@@ -1,7 +1,7 @@
 //! Network namespaces (network_namespaces(7)): found, made, entered.
 //!
 //! The calling thread never changes its namespace: what is to happen in another one runs on a thread of its own
-//! ([`NetworkNamespace::run`], about 50 µs), which enters it, works and ends. Descriptors that it opens there
+//! ([`NetworkNamespace::run`], about 0.1 ms), which enters it, works and ends. Descriptors that it opens there
 //! stay with that namespace and work from everywhere.
 
 use std::fs::File;

@@ -14,7 +14,7 @@
 //! namespace and its devices: after `kill -9` of the caller nothing is left.
 //!
 //! Signals: the three share a process group, so what the terminal sends reaches `main` by itself; what another
-//! process sends to the caller is passed on. Cost: three processes, about a millisecond.
+//! process sends to the caller is passed on. Cost: two processes more, and about 10 ms.
 
 use std::ffi::CStr;
 use std::fs::{read_dir, write};
