@@ -144,8 +144,18 @@ fn tables(groups: &[Group], group_of: &[u32; 256], count: u32) -> Layer4Classes 
     let mut known: HashMap<[u32; PAGE], u32, ahash::RandomState> = HashMap::default();
     let mut add_side = |firsts: &[u16], base: u32, stride: u32| {
         let mut interval = 0;
-        let mut previous: Option<(u32, [u32; PAGE])> = None;
+        // Most pages lie in one interval, the same as the page before.
+        let mut plain: Option<(usize, u32)> = None;
         for first_port in (0..=u16::MAX).step_by(PAGE) {
+            let last_port = first_port + (PAGE - 1) as u16;
+            let is_plain = firsts.get(interval + 1).is_none_or(|next| *next > last_port);
+            if let Some((of, start)) = plain
+                && is_plain
+                && of == interval
+            {
+                pages.push(start);
+                continue;
+            }
             let page: [u32; PAGE] = std::array::from_fn(|at| {
                 let port = first_port + at as u16;
                 while firsts.get(interval + 1).is_some_and(|next| *next <= port) {
@@ -153,15 +163,13 @@ fn tables(groups: &[Group], group_of: &[u32; 256], count: u32) -> Layer4Classes 
                 }
                 base + interval as u32 * stride
             });
-            // Most pages repeat the one before.
-            let start = match previous {
-                Some((start, repeated)) if repeated == page => start,
-                _ => *known.entry(page).or_insert_with(|| {
-                    values.extend_from_slice(&page);
-                    (values.len() - PAGE) as u32
-                }),
-            };
-            previous = Some((start, page));
+            let start = *known.entry(page).or_insert_with(|| {
+                values.extend_from_slice(&page);
+                (values.len() - PAGE) as u32
+            });
+            if is_plain {
+                plain = Some((interval, start));
+            }
             pages.push(start);
         }
     };
