@@ -1,0 +1,18 @@
+//! The pipeline on ports in memory: every frame's end, by name.
+
+#[path = "support/fabric.rs"]
+mod fabric;
+
+#[path = "pipeline/connections.rs"]
+mod connections;
+#[path = "pipeline/guard.rs"]
+mod guard;
+#[path = "pipeline/hostile.rs"]
+mod hostile;
+#[path = "pipeline/reach.rs"]
+mod reach;
+#[path = "pipeline/routing.rs"]
+mod routing;
+
+/// Three segments, one of them isolated, both families.
+pub(crate) const SHOP: &str = include_str!("../examples/three-tier.toml");

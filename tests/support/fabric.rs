@@ -1,0 +1,226 @@
+//! A switch without threads, devices or a clock: every workload of a policy at a port in memory, stepped by hand.
+
+#![allow(dead_code)] // each test target uses its own part of it
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use septum::burst::{Burst, ETHERNET};
+use septum::clock::{BurstTime, Tick};
+use septum::conntrack::{ConnectionTable, Timeouts};
+use septum::counters::{PortCounters, WorkerCells};
+use septum::delivery::{Plan, Queues, deliver};
+use septum::directory::gateway_mac;
+use septum::drop_reason::DropReason;
+use septum::pipeline::Forwarder;
+use septum::port::{MemoryQueue, Offloads, PortId, PortQueue};
+use septum::responder::AnswerBudgets;
+use septum::segmenter::Segmenter;
+use septum::snapshot::{CompiledPolicy, Snapshot};
+use septum::wire::Headers;
+use septum::wire::parse::parse;
+use septum::wire::sketch;
+use septum::wire::vnet_hdr::VnetHeader;
+use septum_rules::flow_key::FlowKey;
+use septum_rules::identity::DomainId;
+use septum_rules::load::load_text;
+use septum_rules::mac::MacAddress;
+use septum_rules::policy::Policy;
+use septum_rules::proto::Layer4;
+use septum_rules::workload::Workload;
+
+/// The switch and the far ends of its ports.
+pub(crate) struct Fabric {
+    pub(crate) snapshot: Snapshot,
+    ports: HashMap<Arc<str>, PortId>,
+    hosts: Vec<MemoryQueue>,
+    queues: Queues<MemoryQueue>,
+    forwarder: Forwarder,
+    burst: Burst,
+    plan: Plan,
+    segmenter: Segmenter,
+    pub(crate) now: Tick,
+}
+
+/// Frames that a port in memory holds.
+const QUEUE: usize = 16;
+
+impl Fabric {
+    /// The switch of a policy, all ports with all offloads.
+    pub(crate) fn new(text: &str) -> Self {
+        Self::with_offloads(text, |_| Offloads::ALL)
+    }
+
+    /// The same, with the offloads of each workload's port.
+    pub(crate) fn with_offloads(text: &str, offloads: impl Fn(&str) -> Offloads) -> Self {
+        let compiled = compile(text);
+        let names = compiled.policy.workloads.iter().map(|workload| Arc::clone(&workload.name));
+        let ports: HashMap<_, _> =
+            names.zip(0..).map(|(name, slot)| (name, PortId { slot, generation: 0 })).collect();
+        let (mut queues, mut hosts) = (Queues::default(), Vec::new());
+        for (workload, slot) in compiled.policy.workloads.iter().zip(0..) {
+            let (switch_end, host_end) = MemoryQueue::pair(QUEUE, offloads(&workload.name));
+            queues.attach(PortId { slot, generation: 0 }, switch_end);
+            hosts.push(host_end);
+        }
+        let slots = ports.len().max(1);
+        let forwarder = Forwarder {
+            worker: 0,
+            table: Arc::new(ConnectionTable::new(4096, Timeouts::default())),
+            cells: Arc::new(WorkerCells::new(slots)),
+            log: None,
+            answers: AnswerBudgets::new(slots),
+            judged: 0,
+        };
+        Self {
+            snapshot: Snapshot::new(compiled, &ports, 1, 1, 1),
+            ports,
+            hosts,
+            queues,
+            forwarder,
+            burst: Burst::default(),
+            plan: Plan::default(),
+            segmenter: Segmenter::default(),
+            now: Tick(1),
+        }
+    }
+
+    /// Replaces the policy; the workloads must be the same.
+    pub(crate) fn change(&mut self, text: &str) {
+        let generation = self.snapshot.policy_generation + 1;
+        self.snapshot = Snapshot::new(compile(text), &self.ports, 1, u64::from(generation), generation);
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.snapshot.policy
+    }
+
+    pub(crate) fn workload(&self, name: &str) -> &Workload {
+        let id = self.policy().workload_named(name).unwrap_or_else(|| panic!("no workload {name}"));
+        &self.policy().workloads[id.index()]
+    }
+
+    pub(crate) fn mac(&self, name: &str) -> MacAddress {
+        self.workload(name).mac.expect("the tests' workloads have MACs")
+    }
+
+    pub(crate) fn address(&self, name: &str, ipv4: bool) -> IpAddr {
+        let addresses = &self.workload(name).addresses;
+        *addresses.iter().find(|address| address.is_ipv4() == ipv4).expect("an address of the family")
+    }
+
+    /// The switch's MAC in a workload's segment.
+    pub(crate) fn gateway_mac(&self, name: &str) -> MacAddress {
+        gateway_mac(&self.policy().segments[self.workload(name).segment.index()].name)
+    }
+
+    /// The flow from one workload to another.
+    pub(crate) fn flow(&self, from: &str, to: &str, ipv4: bool, layer4: Layer4) -> FlowKey {
+        FlowKey {
+            domain: DomainId::default(),
+            source: self.address(from, ipv4),
+            destination: self.address(to, ipv4),
+            layer4,
+        }
+    }
+
+    /// The opening frame of a flow as `from` would send it: to its neighbour, or to the gateway.
+    pub(crate) fn opening(&self, from: &str, flow: &FlowKey) -> Vec<u8> {
+        let own = self.workload(from);
+        let neighbour = self.policy().workloads.iter().find(|other| {
+            other.segment == own.segment && other.all_addresses().any(|address| address == flow.destination)
+        });
+        let next_hop = neighbour.and_then(|other| other.mac).unwrap_or_else(|| self.gateway_mac(from));
+        with_header(&sketch::opening(flow, self.mac(from), next_hop))
+    }
+
+    /// Puts a frame (virtio header first) on a workload's port and lets the switch see it through.
+    pub(crate) fn send(&mut self, from: &str, frame: &[u8]) {
+        let port = self.ports[from];
+        assert!(self.hosts[usize::from(port.slot)].inject(frame), "the port has no room");
+        self.step(port);
+    }
+
+    /// Sends the opening packet of a flow between two workloads; says whether it arrived, or why not.
+    pub(crate) fn try_flow(
+        &mut self,
+        from: &str,
+        to: &str,
+        ipv4: bool,
+        layer4: Layer4,
+    ) -> Result<(), DropReason> {
+        let flow = self.flow(from, to, ipv4, layer4);
+        let frame = self.opening(from, &flow);
+        let arrived = self.outcome(from, &frame);
+        if arrived.is_ok() {
+            let frames = self.received(to);
+            assert_eq!(frames.len(), 1, "{from} -> {to} {layer4}: one frame in, one out");
+        }
+        arrived
+    }
+
+    /// Sends a frame; gives its end.
+    pub(crate) fn outcome(&mut self, from: &str, frame: &[u8]) -> Result<(), DropReason> {
+        let before = self.counters(from);
+        self.send(from, frame);
+        let after = self.counters(from).since(&before);
+        assert_eq!(after.received, 1);
+        match after.drops().next() {
+            Some((reason, 1)) => Err(reason),
+            None => Ok(()),
+            Some(more) => panic!("{more:?}"),
+        }
+    }
+
+    /// Frames that arrived at a workload since it was last asked.
+    pub(crate) fn received(&mut self, name: &str) -> Vec<Vec<u8>> {
+        let host = &self.hosts[usize::from(self.ports[name].slot)];
+        std::iter::from_fn(|| host.take()).collect()
+    }
+
+    /// Runs one burst from a port, and checks the balance.
+    fn step(&mut self, port: PortId) {
+        self.burst.clear();
+        let queue = self.queues.get_mut(port).expect("the port is attached");
+        queue.receive(&mut self.burst).expect("memory does not disappear");
+        let time = BurstTime { tick: self.now, unix_ms: 0 };
+        self.forwarder.decide(&self.snapshot, port.slot, &mut self.burst, time, &mut self.plan);
+        let cells = Arc::clone(&self.forwarder.cells);
+        deliver(&self.plan, &self.burst, port, &mut self.queues, &mut self.segmenter, &cells);
+        assert_eq!(self.total().imbalance(), None, "every frame has one end");
+    }
+
+    pub(crate) fn counters(&self, name: &str) -> PortCounters {
+        PortCounters::read(&[Arc::clone(&self.forwarder.cells)], self.ports[name].slot)
+    }
+
+    pub(crate) fn total(&self) -> PortCounters {
+        let mut total = PortCounters::default();
+        for port in self.ports.values() {
+            total += &PortCounters::read(&[Arc::clone(&self.forwarder.cells)], port.slot);
+        }
+        total
+    }
+
+    /// Live connections.
+    pub(crate) fn connections(&self) -> usize {
+        self.forwarder.table.count_live(self.now)
+    }
+}
+
+fn compile(text: &str) -> CompiledPolicy {
+    let loaded = load_text("test.toml", text).unwrap_or_else(|error| panic!("{error}"));
+    CompiledPolicy::compile(loaded.policy.into(), "2026-01-01".parse().unwrap()).unwrap()
+}
+
+/// An Ethernet frame behind an empty virtio header.
+pub(crate) fn with_header(ethernet: &[u8]) -> Vec<u8> {
+    [&[0; ETHERNET], ethernet].concat()
+}
+
+/// The headers of a frame that begins with its virtio header.
+pub(crate) fn headers(frame: &[u8]) -> Headers {
+    let vnet = VnetHeader::read(frame).expect("a virtio header");
+    parse(&frame[ETHERNET..], &vnet).unwrap_or_else(|reason| panic!("{reason}"))
+}
