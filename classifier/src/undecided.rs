@@ -78,7 +78,8 @@ impl GateUndecided {
         }
         if !rule.audit {
             if rule.action == Action::Pass {
-                self.hidden |= self.buckets & extent.covered;
+                // Also what is only touched: a later rule may cover the bucket, but not what has passed.
+                self.hidden |= self.buckets & extent.touched;
             }
             self.buckets &= !extent.covered;
         }
@@ -111,7 +112,25 @@ impl Undecided {
 
 #[cfg(test)]
 mod tests {
+    use septum_rules::identity::RuleId;
+
     use super::*;
+
+    fn rule(tier: Tier, action: Action) -> RuleInForce {
+        let (id, audit, side, except) = (RuleId(0), false, None, Vec::new());
+        RuleInForce { id, tier, action, audit, side, from: 0, to: 0, services: 0, except }
+    }
+
+    #[test]
+    fn what_passed_is_asked_again_in_the_next_tier_even_if_its_bucket_was_covered() {
+        let buckets = Buckets::of(640);
+        let (part, all) = (buckets.extent(&[(5, 6)]), buckets.extent(&[(0, 640)]));
+        let mut undecided = Undecided::new(true, true);
+        assert!(undecided.offer(&rule(Tier::App, Action::Pass), part));
+        assert!(undecided.offer(&rule(Tier::App, Action::Allow), all));
+        assert!(!undecided.offer(&rule(Tier::App, Action::Allow), part));
+        assert!(undecided.offer(&rule(Tier::Baseline, Action::Allow), part));
+    }
 
     #[test]
     fn a_bucket_is_covered_only_as_a_whole() {
