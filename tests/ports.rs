@@ -8,6 +8,8 @@ mod ports;
 
 #[path = "ports/devices.rs"]
 mod devices;
+#[path = "ports/killed.rs"]
+mod killed;
 #[path = "ports/rootless.rs"]
 mod rootless;
 #[path = "ports/sandbox.rs"]
@@ -19,12 +21,13 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Some tests start this program again, in one of these roles.
-    if let Some(status) = sandbox::play_role().or_else(rootless::play_role) {
+    if let Some(status) = sandbox::play_role().or_else(rootless::play_role).or_else(killed::play_role) {
         return status;
     }
     let mut trials = Vec::new();
     trials.extend(sandbox::trials());
     trials.extend(rootless::trials());
+    trials.extend(killed::trials());
     trials.extend(devices::trials());
     trials.extend(traffic::trials());
     namespace::run_trials(trials)
