@@ -12,6 +12,7 @@ pub mod diagnostic;
 mod document;
 pub mod endpoint;
 pub mod flow_key;
+pub mod format;
 pub mod identity;
 pub mod invariant;
 pub mod lint;
