@@ -105,6 +105,18 @@ impl<K: Key> AddressTrie<K> {
         size_of_val(&*self.nodes) + size_of_val(&*self.entries)
     }
 
+    /// Every address at which [`AddressTrie::get`] may change its answer.
+    pub(crate) fn edges(&self) -> Vec<K> {
+        let mut edges = Vec::new();
+        for node in &self.nodes {
+            let (low, high) = (node.low.point(), node.high.point());
+            let slots = (high - low) >> node.shift;
+            edges.extend((0..=slots).map(|slot| low + (slot << node.shift)));
+            edges.extend(high.checked_add(1).filter(|behind| *behind <= K::MAX.point()));
+        }
+        edges.into_iter().map(K::from_point).collect()
+    }
+
     /// Nodes and entries.
     pub(crate) fn size(&self) -> (usize, usize) {
         (self.nodes.len(), self.entries.len())

@@ -9,6 +9,8 @@
 //! stored once: a policy with a handful of ports stays in the first-level cache. Cost: six loads in two
 //! independent chains; no branch.
 
+use std::collections::BTreeSet;
+
 use hashbrown::HashMap;
 use septum_rules::port_range::PortRange;
 use septum_rules::proto::{Layer4, Protocol, Service};
@@ -40,6 +42,23 @@ impl Layer4Classes {
         let destination = self.pages[group + PAGE + usize::from(destination_page)] as usize;
         self.values[source + usize::from(source_port)]
             + self.values[destination + usize::from(destination_port)]
+    }
+
+    /// The group of a protocol: those of one group have the same classes.
+    pub(crate) fn group(&self, protocol: Protocol) -> u32 {
+        self.groups[usize::from(protocol.0)]
+    }
+
+    /// The source and destination ports at which the class of a packet of this protocol may change, zero included.
+    pub(crate) fn edges(&self, protocol: Protocol) -> [BTreeSet<u16>; 2] {
+        let class = |source, destination| self.class(Layer4 { protocol, source, destination });
+        let changes = |class: &dyn Fn(u16) -> u32| {
+            let mut edges = BTreeSet::from([0]);
+            edges.extend((1..=u16::MAX).filter(|port| class(*port) != class(port - 1)));
+            edges
+        };
+        // A class is a sum: where one side changes does not hang on the other.
+        [changes(&|port| class(port, 0)), changes(&|port| class(0, port))]
     }
 
     /// How many classes there are.

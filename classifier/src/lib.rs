@@ -40,6 +40,8 @@
 //! There is no branch on the number of rules, no allocation, no lock, and no `unsafe`: every index is checked,
 //! and an identity or verdict that came from the same object is always in range.
 //!
+//! Proving (`proof`): the object against its policy, for every packet; a mismatch comes with a packet that shows it.
+//!
 //! # Cost
 //!
 //! *Time*: building costs the sum of what it writes: the sets of networks of each stretch, one word for each
@@ -66,6 +68,7 @@ mod layer4;
 mod limits;
 mod lookup;
 mod program;
+mod proof;
 mod reach;
 mod rule_trie;
 mod stats;
@@ -81,6 +84,7 @@ use septum_rules::proto::Layer4;
 pub use self::builder::Builder;
 pub use self::explain::Explanation;
 pub use self::limits::{BuildError, Limits};
+pub use self::proof::{Budget, Proof, ProofError, Witness};
 pub use self::reach::{ReachRow, Reachability};
 pub use self::stats::{MemoryUsage, Stats};
 pub use self::verdict_table::{GateEntry, VerdictEntry, VerdictId};
