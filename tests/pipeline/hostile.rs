@@ -62,11 +62,12 @@ proptest! {
     /// In a fresh switch, whatever arrives somewhere was admitted by the gates as the packet that it is.
     #[test]
     fn nothing_arrives_that_the_evaluator_forbids(frames in prop::collection::vec(hostile(), 1..12)) {
+        let mut fabric = Fabric::with_offloads(SHOP, |name| match name {
+            "ops-1" | "pay-1" => Offloads::NONE,
+            _ => Offloads::ALL,
+        });
         for hostile in frames {
-            let mut fabric = Fabric::with_offloads(SHOP, |name| match name {
-                "ops-1" | "pay-1" => Offloads::NONE,
-                _ => Offloads::ALL,
-            });
+            fabric.forget();
             let frame = build(&fabric, &hostile);
             fabric.send(NAMES[hostile.from], &frame);
             for name in NAMES.into_iter().filter(|name| *name != NAMES[hostile.from]) {

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use septum::burst::{Burst, ETHERNET};
 use septum::clock::{BurstTime, Tick};
@@ -67,7 +67,7 @@ impl Fabric {
         let slots = ports.len().max(1);
         let forwarder = Forwarder {
             worker: 0,
-            table: Arc::new(ConnectionTable::new(4096, Timeouts::default())),
+            table: table(),
             cells: Arc::new(WorkerCells::new(slots)),
             log: None,
             answers: AnswerBudgets::new(slots),
@@ -83,6 +83,14 @@ impl Fabric {
             plan: Plan::default(),
             segmenter: Segmenter::default(),
             now: Tick(1),
+        }
+    }
+
+    /// Forgets all connections, and all frames on their way.
+    pub(crate) fn forget(&mut self) {
+        self.forwarder.table = table();
+        for host in &self.hosts {
+            host.discard();
         }
     }
 
@@ -209,9 +217,21 @@ impl Fabric {
     }
 }
 
+fn table() -> Arc<ConnectionTable> {
+    Arc::new(ConnectionTable::new(256, Timeouts::default()))
+}
+
+/// Compiles a policy; each text once, since many switches are made of few texts.
 fn compile(text: &str) -> CompiledPolicy {
+    static COMPILED: LazyLock<Mutex<HashMap<String, CompiledPolicy>>> = LazyLock::new(Mutex::default);
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = compiled.get(text) {
+        return known.clone();
+    }
     let loaded = load_text("test.toml", text).unwrap_or_else(|error| panic!("{error}"));
-    CompiledPolicy::compile(loaded.policy.into(), "2026-01-01".parse().unwrap()).unwrap()
+    let new = CompiledPolicy::compile(loaded.policy.into(), "2026-01-01".parse().unwrap()).unwrap();
+    compiled.insert(text.to_owned(), new.clone());
+    new
 }
 
 /// An Ethernet frame behind an empty virtio header.
