@@ -15,5 +15,7 @@ mod quotes;
 mod reasons;
 #[path = "wire/segmentation.rs"]
 mod segmentation;
+#[path = "wire/super_frame.rs"]
+mod super_frame;
 #[path = "wire/traffic.rs"]
 mod traffic;

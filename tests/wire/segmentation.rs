@@ -14,63 +14,7 @@ use septum::wire::{Content, Headers, IpPacket};
 
 use crate::frames::*;
 use crate::reasons::{partial, super_frame};
-
-/// A super-frame: which kind, its payload, the size of its segments.
-#[derive(Clone, Debug)]
-pub(crate) struct SuperFrame {
-    pub(crate) is_v6: bool,
-    pub(crate) is_tcp: bool,
-    pub(crate) payload: Vec<u8>,
-    pub(crate) size: u16,
-    pub(crate) tcp_flags: u8,
-    pub(crate) option_words: usize,
-    pub(crate) is_tagged: bool,
-}
-
-impl SuperFrame {
-    /// With its virtio header, its checksum partial as Linux leaves it.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
-        let (mut segment, at) = if self.is_tcp {
-            let mut header = tcp4()[V4_PAYLOAD..V4_PAYLOAD + 20].to_vec();
-            header[4..8].copy_from_slice(&0xffff_f000u32.to_be_bytes());
-            header[12] = (5 + self.option_words as u8) << 4;
-            header[13] = self.tcp_flags;
-            header.extend(vec![1; self.option_words * 4]);
-            (header, 16)
-        } else {
-            let length = (8 + self.payload.len()) as u16;
-            let [high, low] = length.to_be_bytes();
-            (vec![0x10, 0, 0, 53, high, low, 0, 0], 6)
-        };
-        segment.extend(&self.payload);
-        let protocol = if self.is_tcp { 6 } else { 17 };
-        let mut frame = if self.is_v6 { ipv6(protocol, &segment) } else { ipv4(protocol, &segment) };
-        if !self.is_v6 {
-            frame[IP + 4..IP + 6].copy_from_slice(&0xfffeu16.to_be_bytes());
-            frame = with_header_checksum(frame);
-        }
-        let start = if self.is_v6 { V6_PAYLOAD } else { V4_PAYLOAD };
-        let field = start + usize::from(at);
-        frame[field..field + 2].fill(0);
-        // The pseudo header alone: the sum of an all-zero segment of that length, not complemented.
-        let pseudo = !checksum_of(&frame, start, &vec![0; frame.len() - start], protocol);
-        frame[field..field + 2].copy_from_slice(&pseudo.to_be_bytes());
-        let gso_type = match (self.is_tcp, self.is_v6) {
-            (true, false) => 1,
-            (true, true) => 4,
-            (false, _) => 5,
-        };
-        let ecn = if self.is_tcp && self.tcp_flags & 0x80 != 0 { VnetHeader::GSO_ECN } else { 0 };
-        let tag = if self.is_tagged { 4 } else { 0 };
-        let mut vnet = super_frame(gso_type | ecn, self.size, start as u16 + tag, at);
-        let headers = start + if self.is_tcp { 20 + self.option_words * 4 } else { 8 };
-        vnet.header_length = headers as u16 + tag;
-        if self.is_tagged {
-            frame = with_tag(frame, 0x8100, 0x600a);
-        }
-        with_virtio_header(vnet, &frame)
-    }
-}
+use crate::super_frame::{SuperFrame, fitted};
 
 pub(crate) fn with_virtio_header(vnet: VnetHeader, frame: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; VnetHeader::LENGTH];
@@ -96,24 +40,15 @@ fn checksum_of(frame: &[u8], start: usize, segment: &[u8], protocol: u8) -> u16 
 
 fn super_frames() -> impl Strategy<Value = SuperFrame> {
     let size = prop_oneof![8u16..100, 500u16..1500];
-    let tcp_flags = prop::sample::select(vec![0x10u8, 0x18, 0x11, 0x19, 0x99, 0xd0]);
-    (any::<[bool; 3]>(), size, 0usize..6000, tcp_flags, 0usize..=10, any::<u8>()).prop_map(
-        |([is_v6, is_tcp, is_tagged], size, length, tcp_flags, option_words, first)| {
+    let flags = prop::sample::select(vec![0x10u8, 0x18, 0x11, 0x19, 0x99, 0xd0]);
+    (any::<[bool; 3]>(), size, 0usize..6000, flags, 0u8..=10, any::<u8>()).prop_map(
+        |([is_v6, is_tcp, is_tagged], size, length, flags, option_words, first)| {
             // More than 128 datagrams is no super-frame of UDP.
             let length = if is_tcp { length } else { length.min(usize::from(size) * 128) };
             let payload = (0..length).map(|at| (at as u8).wrapping_mul(31).wrapping_add(first)).collect();
-            SuperFrame { is_v6, is_tcp, payload, size, tcp_flags, option_words, is_tagged }
+            SuperFrame { is_v6, is_tcp, is_tagged, payload, size, flags, option_words }
         },
     )
-}
-
-/// What `fit` makes of a frame.
-pub(crate) fn fitted(frame: &[u8], offloads: Offloads) -> Vec<Vec<u8>> {
-    let mut segments = Vec::new();
-    let mut scratch = vec![0; SLOT];
-    let count = fit(&mut frame.to_vec(), offloads, &mut scratch, |segment| segments.push(segment.to_vec()));
-    assert_eq!(count, Ok(segments.len()));
-    segments
 }
 
 fn parsed(frame: &[u8]) -> (VnetHeader, IpPacket) {
@@ -158,7 +93,7 @@ proptest! {
                 let sequence = |bytes: &[u8]| u32::from_be_bytes(*bytes[transport + 4..].first_chunk().expect("TCP"));
                 let expected = sequence(original).wrapping_add(payload.len() as u32);
                 prop_assert_eq!(sequence(bytes), expected);
-                let mut flags = whole.tcp_flags;
+                let mut flags = whole.flags;
                 flags &= if is_last { 0xff } else { !0x09 };
                 flags &= if number == 0 { 0xff } else { !0x80 };
                 prop_assert_eq!(packet.tcp_flags, flags);
@@ -215,7 +150,7 @@ fn a_port_that_takes_it_gets_it_whole() {
         is_tcp: true,
         payload: vec![7; 4000],
         size: 1460,
-        tcp_flags: 0x18,
+        flags: 0x18,
         option_words: 3,
         is_tagged: false,
     };
