@@ -14,8 +14,8 @@ use super::transport;
 use crate::drop_reason::DropReason;
 
 impl Fragment {
-    /// The fragment with its length, where `length` bytes of data can stand at its offset in a packet that has `before` more
-    /// bytes in front of the data.
+    /// The fragment with its length, where `length` bytes of data can stand at its offset in a packet that has
+    /// `before` more bytes in front of the data.
     ///
     /// # Errors
     /// [`DropReason::FragmentMalformed`]

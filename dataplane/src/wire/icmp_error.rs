@@ -92,8 +92,8 @@ pub fn deserves_error(headers: &Headers, about_size: bool) -> bool {
         && (!to_group || may_be_group)
 }
 
-/// Writes the error about `packet` of `frame` to its sender, from `from` (the gateway's address in the sender's segment) at
-/// `mac`, and gives its length. `None` when `from` is of the other family or `frame` is not the one that was parsed.
+/// Writes the error about `packet` of `frame` to its sender, from `from` (the gateway's address in the sender's
+/// segment) at `mac`, and gives its length. `None` when `from` is of the other family or `frame` is not the one that was parsed.
 ///
 /// # Panics
 /// When `out` is shorter than [`LONGEST`].

@@ -105,8 +105,8 @@ const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES_MAC: MacAddress = MacAddress([0x33, 0x33, 0, 0, 0, 1]);
 
 /// Turns an echo request into its reply, in place: addresses and MACs change sides, the time to live starts
-/// anew, options and payload stay. `mac` becomes the source. False, with `frame` unchanged, when this is no whole echo
-/// request, is to a group, or fails its own checksum (complete a partial one first).
+/// anew, options and payload stay. `mac` becomes the source. False, with `frame` unchanged, when this is no whole
+/// echo request, is to a group, or fails its own checksum (complete a partial one first).
 ///
 /// `frame` ends where it did: Ethernet padding stays.
 pub fn echo_reply(frame: &mut [u8], request: &Headers, mac: MacAddress) -> bool {

@@ -7,8 +7,8 @@
 //! the port wants it. Everything else, options, extension headers and tag included, is a copy.
 //!
 //! Frames here begin with their virtio header, as they lie in a slot. Ethernet padding is cut off. Nothing
-//! allocates: segments are written into the caller's buffer, which may be the next slot of a burst. Cost: the copy and
-//! the sum of every byte; see `cargo bench --bench parse`.
+//! allocates: segments are written into the caller's buffer, which may be the next slot of a burst. Cost: the copy
+//! and the sum of every byte; see `cargo bench --bench parse`.
 //!
 //! Nothing here panics on any frame; a buffer shorter than [`Segments::frame_length`] does.
 
@@ -117,8 +117,8 @@ pub struct Segments<'a> {
 }
 
 impl<'a> Segments<'a> {
-    /// The segments of `frame` (virtio header first). `leaves_checksum` says that the port fills checksums in. A plain frame
-    /// with a partial checksum is one segment.
+    /// The segments of `frame` (virtio header first). `leaves_checksum` says that the port fills checksums in. A
+    /// plain frame with a partial checksum is one segment.
     ///
     /// # Errors
     /// The reason, when parsing refuses the frame; [`DropReason::OffloadHeader`] when there is nothing to do.
