@@ -4,8 +4,10 @@
 //! what is needed. What goes wrong is told on standard error: the place, the reason, a fix.
 
 mod check;
+mod demo;
 mod failure;
 mod policy_file;
+mod present;
 mod reload;
 mod run;
 mod summary;
@@ -20,6 +22,8 @@ pub enum Verb {
     Check(check::Arguments),
     /// Run the tests of a policy
     Test(test::Arguments),
+    /// Show it: a three-tier shop in namespaces of its own, tried by real sockets and a liar
+    Demo(demo::Arguments),
     /// Forward frames by a policy, until SIGINT or SIGTERM
     ///
     /// SIGHUP reads the policy again (one that fails changes nothing); SIGUSR1 prints the counters.
@@ -31,6 +35,7 @@ pub fn run(verb: &Verb) -> u8 {
     let outcome = match verb {
         Verb::Check(arguments) => check::run(arguments),
         Verb::Test(arguments) => test::run(arguments),
+        Verb::Demo(arguments) => demo::run(arguments),
         Verb::Run(arguments) => run::run(arguments),
     };
     outcome.unwrap_or_else(|failure| failure.tell())

@@ -1,0 +1,214 @@
+//! What happens on the stage: probes, lies, transfers.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use septum_rules::identity::WorkloadId;
+use septum_rules::mac::MacAddress;
+
+use super::actors::{Outcome, Servers, Try, transfer, try_all};
+use super::attacks::{Fate, Forgery, LIAR, forgeries, is_seen_in};
+use super::findings::{Carried, Lie};
+use super::plan::{Attempt, Family, Plan, Probe};
+use super::stage::{Stage, gateway};
+use crate::burst::SLOT;
+use crate::drop_reason::DropReason;
+use crate::sys::namespace::NetworkNamespace;
+use crate::sys::netlink::Netlink;
+use crate::sys::packet::{self, Received};
+use crate::wire::vnet_hdr::VnetHeader;
+
+/// How long refused probes are waited for. An answer takes less than a millisecond.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The second chance of a probe that should have come through: longer than TCP waits before it tries again.
+const SECOND_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the switch may take to count a frame, or a host to see it.
+const FRAME_PATIENCE: Duration = Duration::from_millis(500);
+/// Once a frame's fate is known: long enough for a second copy to show up elsewhere.
+const SETTLE: Duration = Duration::from_millis(10);
+/// Length of one transfer.
+const TRANSFER: Duration = Duration::from_secs(1);
+
+/// Tries every probe of the plan.
+pub(super) fn probes(stage: &Stage, plan: &Plan) -> Vec<Outcome> {
+    let all: Vec<usize> = (0..plan.probes.len()).collect();
+    let mut outcomes = vec![Outcome::Silence; plan.probes.len()];
+    round(stage, plan, &all, 0, PATIENCE, &mut outcomes);
+    // On a busy machine a packet may come late; nobody shall call a promise broken for that.
+    let missed = |number: &usize| {
+        let promised = plan.probes[*number].promised;
+        promised.is_some_and(|promised| promised.open) && !matches!(outcomes[*number], Outcome::Answered(_))
+    };
+    let again: Vec<usize> = all.into_iter().filter(missed).collect();
+    round(stage, plan, &again, 1, SECOND_PATIENCE, &mut outcomes);
+    outcomes
+}
+
+/// One round: every workload tries its own probes, all at the same time.
+fn round(
+    stage: &Stage,
+    plan: &Plan,
+    numbers: &[usize],
+    round: u8,
+    patience: Duration,
+    outcomes: &mut [Outcome],
+) {
+    let tries_of = |id: WorkloadId| -> Vec<Try> {
+        let own = numbers.iter().filter(|number| plan.probes[**number].from == id);
+        own.map(|number| Try::new(*number, &plan.probes[*number], round)).collect()
+    };
+    let workloads = (0..stage.policy.workloads.len() as u32).map(WorkloadId);
+    thread::scope(|scope| {
+        let running: Vec<_> = workloads
+            .map(|id| {
+                let tries = tries_of(id);
+                scope.spawn(move || {
+                    let became = stage.namespace(id).run(|| try_all(&tries, patience));
+                    let became =
+                        became.unwrap_or_else(|_| vec![Outcome::Failed(io::ErrorKind::Other); tries.len()]);
+                    tries.into_iter().zip(became).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        for thread in running {
+            for (attempt, outcome) in thread.join().unwrap_or_default() {
+                outcomes[attempt.number] = judged(&stage.servers, attempt, outcome);
+            }
+        }
+    });
+}
+
+/// What the asking side saw, and what it could not see.
+fn judged(servers: &Servers, attempt: Try, outcome: Outcome) -> Outcome {
+    if !outcome.came_through() && servers.saw(attempt) { Outcome::Arrived } else { outcome }
+}
+
+/// Sends every forgery from the liar and looks for it everywhere else.
+///
+/// # Errors
+/// When raw sockets cannot be had.
+pub(super) fn lies(stage: &Stage) -> io::Result<Vec<Lie>> {
+    let Some(liar) = stage.policy.workload_named(LIAR) else { return Ok(Vec::new()) };
+    let Some(gateway) = gateway_mac(stage, liar) else { return Ok(Vec::new()) };
+    let forged = forgeries(&stage.policy, gateway);
+    let wire = Wire::tap(stage.namespace(liar), stage.device(liar))?;
+    let others = (0..stage.policy.workloads.len() as u32).map(WorkloadId).filter(|id| *id != liar);
+    let witnesses = others
+        .map(|id| Ok((id, Wire::tap(stage.namespace(id), stage.device(id))?)))
+        .collect::<io::Result<Vec<_>>>()?;
+    forged.into_iter().map(|forgery| tell(stage, &wire, &witnesses, forgery)).collect()
+}
+
+fn tell(stage: &Stage, wire: &Wire, witnesses: &[(WorkloadId, Wire)], forgery: Forgery) -> io::Result<Lie> {
+    let count = |reason: DropReason| {
+        let counters = stage.counters();
+        counters.ports.get(LIAR).map_or(0, |port| port.dropped[reason.index()])
+    };
+    let expected = match forgery.expected {
+        Fate::Dropped(reason) => Some((reason, count(reason))),
+        Fate::Delivered(_) => None,
+    };
+    let mut lie = Lie { forgery, seen_at: Vec::new(), counted: false };
+    wire.send(&lie.forgery.frame)?;
+    let began = Instant::now();
+    loop {
+        look(witnesses, &mut lie);
+        lie.counted = expected.is_some_and(|(reason, before)| count(reason) > before);
+        if lie.counted || !lie.seen_at.is_empty() || began.elapsed() > FRAME_PATIENCE {
+            break;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    thread::sleep(SETTLE);
+    look(witnesses, &mut lie);
+    Ok(lie)
+}
+
+/// Takes everything that has arrived at the witnesses, and keeps who saw the lie.
+fn look(witnesses: &[(WorkloadId, Wire)], lie: &mut Lie) {
+    for (id, wire) in witnesses {
+        while let Some(frame) = wire.next() {
+            if is_seen_in(&lie.forgery, &frame) && !lie.seen_at.contains(id) {
+                lie.seen_at.push(*id);
+            }
+        }
+    }
+}
+
+/// A raw socket on a workload's own device: what its root can do.
+struct Wire {
+    socket: OwnedFd,
+}
+
+impl Wire {
+    fn tap(namespace: &NetworkNamespace, device: &str) -> io::Result<Self> {
+        let open = || {
+            let index = Netlink::open()?.link(device)?.index;
+            let socket = packet::open()?;
+            packet::configure(rustix::fd::AsFd::as_fd(&socket))?;
+            packet::bind(rustix::fd::AsFd::as_fd(&socket), index)?;
+            Ok(Self { socket })
+        };
+        namespace.run(open).map_err(io::Error::other)?
+    }
+
+    fn send(&self, frame: &[u8]) -> io::Result<()> {
+        packet::transmit(&self.socket, &[&[0; VnetHeader::LENGTH][..], frame].concat())
+    }
+
+    /// A frame that has arrived, from its Ethernet header on.
+    fn next(&self) -> Option<Vec<u8>> {
+        let mut frame = vec![0; SLOT];
+        match packet::receive(&self.socket, &mut frame) {
+            Ok(Received::Frame(length)) => {
+                frame.truncate(length);
+                Some(frame.split_off(VnetHeader::LENGTH.min(length)))
+            }
+            Ok(Received::TooLong) => Some(Vec::new()),
+            Err(_) => None,
+        }
+    }
+}
+
+/// The switch's MAC, as the liar's kernel learned it when it sent its first honest packet (proc(5), `net/arp`).
+fn gateway_mac(stage: &Stage, liar: WorkloadId) -> Option<MacAddress> {
+    let gateway = gateway(&stage.policy, liar, true)?.to_string();
+    let table = stage.namespace(liar).run(|| fs::read_to_string("/proc/thread-self/net/arp")).ok()?.ok()?;
+    let columns = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let entry = table.lines().map(columns).find(|columns| columns.first() == Some(&gateway))?;
+    entry.get(3)?.parse().ok()
+}
+
+/// One transfer a family, over the first promised TCP service that came through.
+pub(super) fn transfers(stage: &Stage, plan: &Plan, outcomes: &[Outcome]) -> Vec<Carried> {
+    let came = |family: Family| {
+        let of_family = plan.probes.iter().zip(outcomes).filter(move |(probe, _)| probe.family() == family);
+        of_family.filter(|(_, outcome)| matches!(outcome, Outcome::Answered(_))).map(|(probe, _)| probe)
+    };
+    let promised = |probe: &&Probe| probe.promised.is_some_and(|promised| promised.open);
+    let tcp = |probe: &Probe| match probe.attempt {
+        Attempt::Tcp(port) => Some((probe.clone(), port)),
+        _ => None,
+    };
+    Family::BOTH
+        .into_iter()
+        .filter_map(|family| came(family).filter(promised).find_map(tcp))
+        .map(|(probe, port)| carry(stage, &probe, port))
+        .collect()
+}
+
+fn carry(stage: &Stage, probe: &Probe, port: u16) -> Carried {
+    let end = |id: WorkloadId, address: IpAddr, port| (stage.namespace(id), SocketAddr::new(address, port));
+    let result = transfer(end(probe.from, probe.source, 0), end(probe.to, probe.destination, port), TRANSFER);
+    Carried {
+        from: probe.from,
+        to: probe.to,
+        destination: probe.destination,
+        port,
+        result: result.map_err(|error| error.to_string()),
+    }
+}
