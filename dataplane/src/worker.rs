@@ -100,6 +100,9 @@ const WAKE: u64 = u64::MAX;
 /// Looks without work before blocking.
 const IDLE_LOOKS: u32 = 24;
 
+/// An idle worker looks at every queue this often: not every device that disappears makes its descriptor readable.
+const SWEEP: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
 /// Readable queues that one look may report; the others are reported by the next.
 const EVENTS: usize = 64;
 
@@ -158,10 +161,12 @@ impl<Q: PortQueue> Worker<Q> {
         self.ready.clear();
         self.ready.extend(&self.unpolled);
         events.clear();
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let timeout = if may_block { None } else { Some(&at_once) };
+        let timeout = if may_block { SWEEP } else { Timespec::default() };
         // An interrupted wait finds nothing, and the next one looks again.
-        let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout);
+        let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout));
+        if may_block && events.is_empty() {
+            self.ready.extend(self.queues.iter_mut().map(|(port, _)| port));
+        }
         let mut woken = false;
         for event in events {
             match event.data.u64() {

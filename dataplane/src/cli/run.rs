@@ -9,7 +9,6 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, after, never, select, unbounded};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use septum_rules::identity::WorkloadId;
 use septum_rules::policy::Policy;
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -21,7 +20,7 @@ use crate::clock::{seconds_until, today};
 use crate::port::{AnyQueue, Device, Inside, Port, PortId, Substitute};
 use crate::snapshot::CompiledPolicy;
 use crate::switch::{NewPort, Options, Switch};
-use crate::sys::cpu;
+use crate::sys::{cpu, limits};
 use crate::worker::Report;
 
 /// `septum run`
@@ -54,7 +53,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     // From here on a signal ends an orderly life, or one not yet begun.
     let signals = signals()?;
     let events = arguments.events.as_deref().map(open_events).transpose()?;
-    raise_descriptor_limit();
+    // Hundreds of ports with a queue a worker exceed the usual soft limit. Where raising it is refused, opening a port
+    // says which limit it met.
+    let _ = limits::raise_open_files();
     let workers = arguments.workers.or(compiled.policy.settings.switch.workers);
     let workers = workers.map_or_else(|| cpu::available().map_or(1, |cpus| cpus.len()), usize::from);
     let mut running = Running { ports: HashMap::new(), workers };
@@ -272,11 +273,4 @@ fn open_events(path: &Path) -> Result<Box<dyn Write + Send>, Failure> {
         Failure::because(Failure::INPUT, reason, &error).fix("name a file in a folder that you may write")
     })?;
     Ok(Box::new(file))
-}
-
-/// Hundreds of ports with a queue a worker exceed the usual soft limit of 1,024 descriptors.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    // Where it is refused, opening a port will say which limit it met.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
