@@ -57,12 +57,14 @@ impl ConnectionKey {
     }
 
     /// The key under which the fragments of one packet are followed; directed, so it never meets a connection's.
+    ///
+    /// IPv4 tells packets apart by protocol too (RFC 791 section 3.2). IPv6 does not (RFC 8200 section 4.5): there a later
+    /// fragment names the header behind the fragment header, which need not be the transport.
     pub fn of_fragments(flow: &FlowKey, identification: u32) -> Self {
-        let ends = (
-            (to_mapped_bits(flow.source), (identification >> 16) as u16),
-            (to_mapped_bits(flow.destination), identification as u16),
-        );
-        let mut key = Self::pack(flow.domain, flow.layer4.protocol, ends.0, ends.1);
+        let source = (to_mapped_bits(flow.source), (identification >> 16) as u16);
+        let destination = (to_mapped_bits(flow.destination), identification as u16);
+        let protocol = if flow.source.is_ipv4() { flow.layer4.protocol } else { Protocol::default() };
+        let mut key = Self::pack(flow.domain, protocol, source, destination);
         key.0[4] |= FRAGMENTS;
         key
     }
