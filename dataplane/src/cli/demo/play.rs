@@ -1,21 +1,20 @@
 //! What happens on the stage: probes, lies, transfers.
 
-use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use septum_rules::identity::WorkloadId;
-use septum_rules::mac::MacAddress;
 
 use super::actors::{Outcome, Servers, Try, transfer, try_all};
 use super::attacks::{Fate, Forgery, LIAR, forgeries, is_seen_in};
 use super::findings::{Carried, Lie};
 use super::plan::{Attempt, Family, Plan, Probe};
-use super::stage::{Stage, gateway};
+use super::stage::Stage;
 use crate::burst::SLOT;
+use crate::directory::gateway_mac;
 use crate::drop_reason::DropReason;
 use crate::sys::namespace::NetworkNamespace;
 use crate::sys::netlink::Netlink;
@@ -93,7 +92,8 @@ fn judged(servers: &Servers, attempt: Try, outcome: Outcome) -> Outcome {
 /// When raw sockets cannot be had.
 pub(super) fn lies(stage: &Stage) -> io::Result<Vec<Lie>> {
     let Some(liar) = stage.policy.workload_named(LIAR) else { return Ok(Vec::new()) };
-    let Some(gateway) = gateway_mac(stage, liar) else { return Ok(Vec::new()) };
+    // Any host of the segment learns it by asking; here it need not.
+    let gateway = gateway_mac(&stage.policy.segment_of(liar).name);
     let forged = forgeries(&stage.policy, gateway);
     let wire = Wire::tap(stage.namespace(liar), stage.device(liar))?;
     let others = (0..stage.policy.workloads.len() as u32).map(WorkloadId).filter(|id| *id != liar);
@@ -149,8 +149,8 @@ impl Wire {
         let open = || {
             let index = Netlink::open()?.link(device)?.index;
             let socket = packet::open()?;
-            packet::configure(rustix::fd::AsFd::as_fd(&socket))?;
-            packet::bind(rustix::fd::AsFd::as_fd(&socket), index)?;
+            packet::configure(socket.as_fd())?;
+            packet::bind(socket.as_fd(), index)?;
             Ok(Self { socket })
         };
         namespace.run(open).map_err(io::Error::other)?
@@ -172,15 +172,6 @@ impl Wire {
             Err(_) => None,
         }
     }
-}
-
-/// The switch's MAC, as the liar's kernel learned it when it sent its first honest packet (proc(5), `net/arp`).
-fn gateway_mac(stage: &Stage, liar: WorkloadId) -> Option<MacAddress> {
-    let gateway = gateway(&stage.policy, liar, true)?.to_string();
-    let table = stage.namespace(liar).run(|| fs::read_to_string("/proc/thread-self/net/arp")).ok()?.ok()?;
-    let columns = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let entry = table.lines().map(columns).find(|columns| columns.first() == Some(&gateway))?;
-    entry.get(3)?.parse().ok()
 }
 
 /// One transfer a family, over the first promised TCP service that came through.

@@ -4,7 +4,6 @@
 //! the [`Stage`] is dropped or its process dies.
 
 use std::error::Error;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -124,11 +123,6 @@ fn placed(workload: &Workload, mtu: u16) -> PortSpec {
         mtu: described.map_or(mtu, |port| port.mtu),
         span: workload.span,
     }
-}
-
-/// The first address of a family that a workload's segment gives its gateway.
-pub(super) fn gateway(policy: &Policy, id: WorkloadId, is_ipv4: bool) -> Option<IpAddr> {
-    policy.segment_of(id).gateways.iter().copied().find(|gateway| gateway.is_ipv4() == is_ipv4)
 }
 
 /// Hundreds of sockets wait at the same time: take what the user's hard limit grants.
