@@ -140,7 +140,7 @@ fn without(rule: &str) -> Result<(tempfile::TempDir, PathBuf), Failed> {
     let policy = built_in()?;
     let is_it = |block: &&str| block.contains(&format!("\"{rule}\""));
     let mut blocks: Vec<&str> = policy.split("[[rule]]").collect();
-    let at = blocks.iter().position(|block| is_it(block)).ok_or("no such rule")?;
+    let at = blocks.iter().position(is_it).ok_or("no such rule")?;
     blocks.remove(at);
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("edited.toml");

@@ -131,7 +131,12 @@ fn perform(policy: Policy, plan: Plan, output: Output) -> Result<u8, Failure> {
     let devices = stage.device_kind();
     let outcomes = progress.step(
         "trying every pair and service",
-        || Ok::<_, Failure>(play::probes(&stage, &plan)),
+        || {
+            play::probes(&stage, &plan).map_err(|error| {
+                Failure::because(Failure::ENVIRONMENT, "not every pair and service can be tried", &error)
+                    .fix("raise the limits of open files and processes: `ulimit -n`, `ulimit -u`")
+            })
+        },
         |outcomes| format!("{} attempts by real sockets, over IPv4 and IPv6", outcomes.len()),
     )?;
     let lies = progress.step(
@@ -166,7 +171,11 @@ fn perform(policy: Policy, plan: Plan, output: Output) -> Result<u8, Failure> {
         took: began.elapsed(),
         today,
     };
-    report(&findings, output).map_err(|error| unwritten(&error))?;
+    match report(&findings, output) {
+        // Whoever reads has seen enough (`| head`); the status still says how it went.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written.map_err(|error| unwritten(&error))?,
+    }
     Ok(u8::from(!findings.is_all_well()))
 }
 

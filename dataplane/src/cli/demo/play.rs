@@ -33,18 +33,21 @@ const SETTLE: Duration = Duration::from_millis(10);
 const TRANSFER: Duration = Duration::from_secs(1);
 
 /// Tries every probe of the plan.
-pub(super) fn probes(stage: &Stage, plan: &Plan) -> Vec<Outcome> {
+///
+/// # Errors
+/// When sockets or threads cannot be had.
+pub(super) fn probes(stage: &Stage, plan: &Plan) -> io::Result<Vec<Outcome>> {
     let all: Vec<usize> = (0..plan.probes.len()).collect();
     let mut outcomes = vec![Outcome::Silence; plan.probes.len()];
-    round(stage, plan, &all, 0, PATIENCE, &mut outcomes);
+    round(stage, plan, &all, 0, PATIENCE, &mut outcomes)?;
     // On a busy machine a packet may come late; nobody shall call a promise broken for that.
     let missed = |number: &usize| {
         let promised = plan.probes[*number].promised;
-        promised.is_some_and(|promised| promised.open) && !matches!(outcomes[*number], Outcome::Answered(_))
+        promised.is_some_and(|promised| promised.open) && outcomes[*number] != Outcome::Answered
     };
     let again: Vec<usize> = all.into_iter().filter(missed).collect();
-    round(stage, plan, &again, 1, SECOND_PATIENCE, &mut outcomes);
-    outcomes
+    round(stage, plan, &again, 1, SECOND_PATIENCE, &mut outcomes)?;
+    Ok(outcomes)
 }
 
 /// One round: every workload tries its own probes, all at the same time.
@@ -55,30 +58,30 @@ fn round(
     round: u8,
     patience: Duration,
     outcomes: &mut [Outcome],
-) {
+) -> io::Result<()> {
     let tries_of = |id: WorkloadId| -> Vec<Try> {
         let own = numbers.iter().filter(|number| plan.probes[**number].from == id);
         own.map(|number| Try::new(*number, &plan.probes[*number], round)).collect()
     };
     let workloads = (0..stage.policy.workloads.len() as u32).map(WorkloadId);
     thread::scope(|scope| {
-        let running: Vec<_> = workloads
-            .map(|id| {
-                let tries = tries_of(id);
-                scope.spawn(move || {
-                    let became = stage.namespace(id).run(|| try_all(&tries, patience));
-                    let became =
-                        became.unwrap_or_else(|_| vec![Outcome::Failed(io::ErrorKind::Other); tries.len()]);
-                    tries.into_iter().zip(became).collect::<Vec<_>>()
-                })
+        let start = |id| {
+            let tries = tries_of(id);
+            scope.spawn(move || -> io::Result<_> {
+                let became =
+                    stage.namespace(id).run(|| try_all(&tries, patience)).map_err(io::Error::other)??;
+                Ok(tries.into_iter().zip(became).collect::<Vec<_>>())
             })
-            .collect();
+        };
+        let running: Vec<_> = workloads.map(start).collect();
         for thread in running {
-            for (attempt, outcome) in thread.join().unwrap_or_default() {
+            let tried = thread.join().map_err(|_| io::Error::other("a host of the shop panicked"))??;
+            for (attempt, outcome) in tried {
                 outcomes[attempt.number] = judged(&stage.servers, attempt, outcome);
             }
         }
-    });
+        Ok(())
+    })
 }
 
 /// What the asking side saw, and what it could not see.
@@ -178,7 +181,7 @@ impl Wire {
 pub(super) fn transfers(stage: &Stage, plan: &Plan, outcomes: &[Outcome]) -> Vec<Carried> {
     let came = |family: Family| {
         let of_family = plan.probes.iter().zip(outcomes).filter(move |(probe, _)| probe.family() == family);
-        of_family.filter(|(_, outcome)| matches!(outcome, Outcome::Answered(_))).map(|(probe, _)| probe)
+        of_family.filter(|(_, outcome)| **outcome == Outcome::Answered).map(|(probe, _)| probe)
     };
     let promised = |probe: &&Probe| probe.promised.is_some_and(|promised| promised.open);
     let tcp = |probe: &Probe| match probe.attempt {

@@ -1,7 +1,6 @@
 //! One workload's attempts, all at once: non-blocking sockets and one poll(2) loop.
 
 use std::collections::HashSet;
-use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -18,53 +17,44 @@ use crate::cli::demo::plan::{Attempt, Family};
 
 /// Tries all of `tries` from the calling thread's network namespace, and gives what became of each, in order.
 /// Waits no longer than `patience`, and no longer than the last one takes.
-pub(in crate::cli::demo) fn try_all(tries: &[Try], patience: Duration) -> Vec<Outcome> {
+///
+/// # Errors
+/// When a socket could not even try: that shows nothing about the network, so it must not pass for a refusal.
+pub(in crate::cli::demo) fn try_all(tries: &[Try], patience: Duration) -> Result<Vec<Outcome>, Errno> {
     let began = Instant::now();
     let mut outcomes = vec![Outcome::Silence; tries.len()];
     let mut waiting = Vec::with_capacity(tries.len());
     for (at, attempt) in tries.iter().enumerate() {
         match Waiting::start(at, *attempt) {
             Ok(socket) => waiting.push(socket),
-            Err(error) => outcomes[at] = failed(error),
+            Err(error) => outcomes[at] = rejected(error)?,
         }
     }
     while let Some(left) = patience.checked_sub(began.elapsed()).filter(|_| !waiting.is_empty()) {
         let ready = wait(&waiting, left);
-        waiting = waiting
-            .into_iter()
-            .enumerate()
-            .filter_map(|(index, mut socket)| {
-                if !ready.contains(&index) {
-                    return Some(socket);
-                }
-                match socket.advance() {
-                    Ok(Step::Wait) => Some(socket),
-                    Ok(Step::Echoed) => {
-                        outcomes[socket.at] = Outcome::Answered(began.elapsed());
-                        None
-                    }
-                    Err(error) => {
-                        outcomes[socket.at] = failed(error);
-                        None
-                    }
-                }
-            })
-            .collect();
+        let mut still_waiting = Vec::with_capacity(waiting.len());
+        for (index, mut socket) in waiting.into_iter().enumerate() {
+            let step = if ready.contains(&index) { socket.advance() } else { Ok(Step::Wait) };
+            match step {
+                Ok(Step::Wait) => still_waiting.push(socket),
+                Ok(Step::Echoed) => outcomes[socket.at] = Outcome::Answered,
+                Err(error) => outcomes[socket.at] = rejected(error)?,
+            }
+        }
+        waiting = still_waiting;
     }
-    outcomes
+    Ok(outcomes)
 }
 
 /// What the far end or the switch refused, as against what this host could not do.
-fn failed(error: Errno) -> Outcome {
-    let kind = io::Error::from(error).kind();
+fn rejected(error: Errno) -> Result<Outcome, Errno> {
     match error {
-        Errno::CONNREFUSED | Errno::CONNRESET | Errno::HOSTUNREACH | Errno::ACCESS | Errno::PERM => {
-            Outcome::Rejected(kind)
-        }
-        // A segment without a gateway has no way there: that is the network's answer, not a broken socket's.
-        Errno::NETUNREACH => Outcome::Rejected(kind),
-        _ => Outcome::Failed(kind),
+        Errno::CONNREFUSED | Errno::CONNRESET | Errno::PIPE | Errno::ACCESS | Errno::PERM => {}
+        // No neighbour answers, or the segment has no gateway.
+        Errno::HOSTUNREACH | Errno::NETUNREACH => {}
+        error => return Err(error),
     }
+    Ok(Outcome::Rejected(error))
 }
 
 /// The indices of the sockets that have something to say.
@@ -138,7 +128,6 @@ impl Waiting {
 
     fn send(&self) -> Result<(), Errno> {
         match self.attempt {
-            // A mark before the nonce would only be needed if servers did more than echo.
             Attempt::Tcp(_) | Attempt::Udp(_) => send(&self.descriptor, &self.nonce, SendFlags::NOSIGNAL)?,
             Attempt::Ping => {
                 send(&self.descriptor, &ping::request(self.family, self.nonce), SendFlags::empty())?

@@ -10,9 +10,10 @@ mod ping;
 mod server;
 mod transfer;
 
-use std::io;
+use std::fmt;
 use std::net::IpAddr;
-use std::time::Duration;
+
+use rustix::io::Errno;
 
 pub(super) use self::client::try_all;
 pub(super) use self::ping::internet_checksum;
@@ -30,32 +31,38 @@ type Nonce = [u8; NONCE];
 /// What became of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The echo came back after this time.
-    Answered(Duration),
+    /// The echo came back.
+    Answered,
     /// The bytes reached the other application, but no echo came back.
     Arrived,
     /// Nothing came back.
     Silence,
     /// A refusal came back (RST, or an ICMP error), and this is how the kernel put it.
-    Rejected(io::ErrorKind),
-    /// The socket could not even try.
-    Failed(io::ErrorKind),
+    Rejected(Errno),
 }
 
 impl Outcome {
     /// Whether the application at the other end received it.
     pub(super) fn came_through(self) -> bool {
-        matches!(self, Self::Answered(_) | Self::Arrived)
+        matches!(self, Self::Answered | Self::Arrived)
     }
 
     /// A name for JSON.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Answered(_) => "answered",
+            Self::Answered => "answered",
             Self::Arrived => "arrived",
             Self::Silence => "silence",
             Self::Rejected(_) => "rejected",
-            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(error) => write!(f, "{}: {error}", self.name()),
+            other => f.write_str(other.name()),
         }
     }
 }

@@ -125,7 +125,7 @@ fn reasons(findings: &Findings, at: usize, probe: &Probe, outcome: Outcome) -> V
     let place = why.as_ref().and_then(|why| why.at.as_ref()).map(|place| format!(" ({place})"));
     let mut lines = vec![format!("{}{}", decider(why.as_ref()), place.unwrap_or_default())];
     if why.is_none() {
-        lines.push(format!("what the socket saw: {}", outcome.name()));
+        lines.push(format!("what the socket saw: {outcome}"));
     }
     lines.extend(findings.nearest_rule(probe));
     lines
