@@ -23,7 +23,7 @@ pub(super) fn reload(
     let compiled = policy_file::compile(&arguments.file)?;
     ready_to_run(&compiled, arguments.allow_open)?;
     let (before, after) = (Arc::clone(&switch.compiled().policy), Arc::clone(&compiled.policy));
-    let change = PortChange::between(&before, &after)?;
+    let change = PortChange::between(&before, &after, |workload| running.ports.contains_key(workload))?;
     let attach = running.open(&after, &change.attach)?;
     let opened: Vec<Arc<str>> = attach.iter().map(|port| Arc::clone(&port.workload)).collect();
     if let Err(error) = switch.change(compiled, attach, &change.detach) {
@@ -51,15 +51,16 @@ struct PortChange {
 }
 
 impl PortChange {
-    /// What changes between two policies.
+    /// What changes between two policies, where some workloads of the first have lost their ports.
     ///
     /// # Errors
     /// When a device that stays would have to be set up anew.
-    fn between(before: &Policy, after: &Policy) -> Result<Self, Failure> {
+    fn between(before: &Policy, after: &Policy, has_port: impl Fn(&str) -> bool) -> Result<Self, Failure> {
         let mut attach = Vec::new();
         for (at, workload) in after.workloads.iter().enumerate() {
             let id = WorkloadId(at as u32);
-            let Some(known) = before.workload_named(&workload.name) else {
+            let known = before.workload_named(&workload.name).filter(|_| has_port(&workload.name));
+            let Some(known) = known else {
                 attach.push(id);
                 continue;
             };

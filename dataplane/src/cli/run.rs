@@ -17,7 +17,7 @@ use signal_hook::iterator::Signals;
 use super::failure::Failure;
 use super::{policy_file, reload, summary, test};
 use crate::clock::{seconds_until, today};
-use crate::port::{AnyQueue, Device, Inside, Port, PortId, Substitute};
+use crate::port::{AnyQueue, Device, Inside, Port, Substitute};
 use crate::snapshot::CompiledPolicy;
 use crate::switch::{NewPort, Options, Switch};
 use crate::sys::{cpu, limits};
@@ -108,7 +108,7 @@ fn forward(
                 Ok(SIGUSR1) => summary::print(&switch.counters(), to_stderr),
                 _ => return,
             },
-            recv(reports) -> report => if let Ok(report) = report { tell(switch, &report) },
+            recv(reports) -> report => if let Ok(report) = report { lose(switch, running, &report) },
             recv(midnight) -> _ => rebuild(switch),
         }
     }
@@ -132,17 +132,19 @@ fn rebuild(switch: &mut Switch<AnyQueue>) {
     }
 }
 
-fn tell(switch: &Switch<AnyQueue>, report: &Report) {
-    let name = |port: &PortId| switch.workload_at(*port).map_or("?", |workload| workload);
-    match report {
-        // Every worker meets it; one says so.
-        Report::PortGone { port, worker: 0, error } => {
-            say(&format!("the port of `{}` is gone: {}", name(port), error.0))
-        }
-        Report::PortGone { .. } => {}
-        Report::PortUnservable { port, error } => {
-            say(&format!("the port of `{}` cannot be served: {error}", name(port)))
-        }
+/// Takes note that a port is gone: said once, and taken off the switch, until the policy is read again.
+fn lose(switch: &mut Switch<AnyQueue>, running: &mut Running, report: &Report) {
+    let (port, error) = match report {
+        Report::PortGone { port, error, .. } => (*port, error.0.to_string()),
+        Report::PortUnservable { port, error } => (*port, error.to_string()),
+    };
+    // Every worker meets it; what the first one said is enough.
+    let Some(workload) = switch.workload_at(port).cloned() else { return };
+    say(&format!("the port of `{workload}` is gone ({error}); SIGHUP opens it anew"));
+    running.ports.remove(&workload);
+    let compiled = switch.compiled().clone();
+    if let Err(error) = switch.change(compiled, Vec::new(), &[workload]) {
+        say(&format!("it cannot be taken off the switch: {error}"));
     }
 }
 
