@@ -4,7 +4,7 @@
 //! for each frame: who sits at this port, and where does this address live. Cost: an index, and one hash lookup.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use hashbrown::{HashMap as FastMap, HashSet as FastSet};
@@ -78,8 +78,8 @@ pub struct SegmentEntry {
     pub gateway_mac: MacAddress,
     /// The switch's addresses in this segment.
     pub gateways: Box<[IpAddr]>,
-    /// Its prefixes.
-    pub subnets: Box<[Prefix]>,
+    /// The broadcast addresses of its IPv4 subnets.
+    pub broadcasts: Box<[Ipv4Addr]>,
     /// A private VLAN.
     pub isolated: bool,
     /// Its members' slots.
@@ -87,22 +87,6 @@ pub struct SegmentEntry {
 }
 
 impl SegmentEntry {
-    /// The switch's address of the family, where the segment has a way out in it.
-    pub fn gateway_v4(&self) -> Option<Ipv4Addr> {
-        self.gateways.iter().find_map(|address| match address {
-            IpAddr::V4(v4) => Some(*v4),
-            IpAddr::V6(_) => None,
-        })
-    }
-
-    /// The switch's address of the family, where the segment has a way out in it.
-    pub fn gateway_v6(&self) -> Option<Ipv6Addr> {
-        self.gateways.iter().find_map(|address| match address {
-            IpAddr::V6(v6) => Some(*v6),
-            IpAddr::V4(_) => None,
-        })
-    }
-
     /// Whether packets of the family leave or enter this segment through the switch.
     pub fn routes(&self, ipv4: bool) -> bool {
         self.gateways.iter().any(|gateway| gateway.is_ipv4() == ipv4)
@@ -110,12 +94,7 @@ impl SegmentEntry {
 
     /// Whether `address` is the broadcast address of one of its IPv4 subnets, or of all.
     pub fn is_broadcast(&self, address: IpAddr) -> bool {
-        let IpAddr::V4(v4) = address else { return false };
-        v4.is_broadcast()
-            || self
-                .subnets
-                .iter()
-                .any(|subnet| subnet.is_ipv4() && subnet.len() < 31 && subnet.last() == address)
+        matches!(address, IpAddr::V4(v4) if v4.is_broadcast() || self.broadcasts.contains(&v4))
     }
 }
 
@@ -134,7 +113,7 @@ impl Directory {
                 .map(|segment| SegmentEntry {
                     gateway_mac: gateway_mac(&segment.name),
                     gateways: segment.gateways.clone().into(),
-                    subnets: segment.subnets.clone().into(),
+                    broadcasts: segment.subnets.iter().filter_map(|subnet| broadcast_of(*subnet)).collect(),
                     isolated: segment.isolated,
                     members: Vec::new(),
                 })
@@ -208,6 +187,14 @@ impl Directory {
     /// All segments.
     pub fn segments(&self) -> &[SegmentEntry] {
         &self.segments
+    }
+}
+
+/// The broadcast address of an IPv4 subnet; one of two addresses or fewer has none (RFC 3021).
+fn broadcast_of(subnet: Prefix) -> Option<Ipv4Addr> {
+    match subnet.last() {
+        IpAddr::V4(last) if subnet.len() < 31 => Some(last),
+        _ => None,
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use septum_rules::identity::{IdentityId, SegmentId};
 use septum_rules::mac::MacAddress;
 
-use crate::directory::{Directory, Location, Member};
+use crate::directory::{Directory, Location, Member, SegmentEntry};
 use crate::drop_reason::DropReason;
 use crate::port::PortId;
 use crate::wire::{Headers, IpPacket};
@@ -40,11 +40,6 @@ pub enum Destination {
     Group,
 }
 
-/// `01:80:c2:00:00:00` to `0f`: never forwarded (IEEE 802.1Q-2018 table 8-1).
-fn is_reserved(mac: MacAddress) -> bool {
-    matches!(mac.0, [0x01, 0x80, 0xc2, 0, 0, 0..=0x0f])
-}
-
 /// Finds the destination of an IP packet from `member`.
 ///
 /// # Errors
@@ -56,55 +51,51 @@ pub fn resolve(
     ip: &IpPacket,
 ) -> Result<Destination, DropReason> {
     let segment = directory.segment(member.segment);
-    let is_group_address = ip.flow.destination.is_multicast() || segment.is_broadcast(ip.flow.destination);
+    let address = ip.flow.destination;
     if headers.destination.is_group() {
-        return match is_reserved(headers.destination) {
-            true => Err(DropReason::ReservedMulticast),
-            false if is_group_address && group_mac_fits(headers.destination, ip.flow.destination) => {
-                Ok(Destination::Group)
-            }
-            false => Err(DropReason::AddressMismatch),
+        let fits = is_group(segment, address) && group_mac_fits(headers.destination, address);
+        return if fits { Ok(Destination::Group) } else { Err(DropReason::AddressMismatch) };
+    }
+    let is_to_gateway = headers.destination == segment.gateway_mac;
+    let Some(Location { port, segment: home, identity }) = directory.locate(address) else {
+        return match is_to_gateway {
+            // Nobody's own address, and yet to one station: the gates would judge another flow than is delivered.
+            _ if is_group(segment, address) => Err(DropReason::AddressMismatch),
+            true if leaves(segment, address) => Ok(Destination::Nowhere),
+            true => Err(DropReason::NoRoute),
+            false => Err(unknown(directory, member, headers.destination)),
         };
-    }
-    if is_group_address {
-        return Err(DropReason::AddressMismatch);
-    }
-    let location = directory.locate(ip.flow.destination);
-    if headers.destination == segment.gateway_mac {
-        return resolve_through_gateway(directory, member, ip, location);
-    }
-    let Some(Location { port: Some(port), segment: home, identity }) = location else {
-        return Err(unknown(directory, member, headers.destination));
     };
-    let is_its_mac = directory.member(port.slot).is_some_and(|owner| owner.mac == headers.destination);
-    if home != member.segment || !is_its_mac {
-        return Err(unknown(directory, member, headers.destination));
+    match port {
+        None if is_to_gateway => Ok(Destination::Gateway(identity)),
+        None => Err(unknown(directory, member, headers.destination)),
+        Some(port) if port == member.port => Err(DropReason::Hairpin),
+        Some(port) if is_to_gateway => match leaves(segment, address) {
+            true if directory.segment(home).routes(address.is_ipv4()) => {
+                Ok(Destination::Routed { port, segment: home, identity })
+            }
+            true => Ok(Destination::Nowhere),
+            false => Err(DropReason::NoRoute),
+        },
+        Some(port) => {
+            let is_its_mac =
+                directory.member(port.slot).is_some_and(|owner| owner.mac == headers.destination);
+            match home == member.segment && is_its_mac {
+                true => Ok(Destination::Bridged { port, identity }),
+                false => Err(unknown(directory, member, headers.destination)),
+            }
+        }
     }
-    if port == member.port { Err(DropReason::Hairpin) } else { Ok(Destination::Bridged { port, identity }) }
 }
 
-fn resolve_through_gateway(
-    directory: &Directory,
-    member: &Member,
-    ip: &IpPacket,
-    location: Option<Location>,
-) -> Result<Destination, DropReason> {
-    let ipv4 = ip.flow.destination.is_ipv4();
-    match location {
-        Some(Location { port: None, identity, .. }) => Ok(Destination::Gateway(identity)),
-        // A segment without a gateway of the family has no way out, and none in. Link-local addresses have none either
-        // (RFC 4291 section 2.5.6: routers must not forward them).
-        _ if !directory.segment(member.segment).routes(ipv4) || is_link_local(ip.flow.destination) => {
-            Err(DropReason::NoRoute)
-        }
-        Some(Location { port: Some(port), segment, identity }) if directory.segment(segment).routes(ipv4) => {
-            if port == member.port {
-                return Err(DropReason::Hairpin);
-            }
-            Ok(Destination::Routed { port, segment, identity })
-        }
-        _ => Ok(Destination::Nowhere),
-    }
+fn is_group(segment: &SegmentEntry, address: IpAddr) -> bool {
+    address.is_multicast() || segment.is_broadcast(address)
+}
+
+/// Whether packets to `address` leave the segment through its gateway: it has one of the family, and the address is not
+/// link-local (RFC 4291 section 2.5.6: routers must not forward those).
+fn leaves(segment: &SegmentEntry, address: IpAddr) -> bool {
+    segment.routes(address.is_ipv4()) && !is_link_local(address)
 }
 
 fn is_link_local(address: IpAddr) -> bool {

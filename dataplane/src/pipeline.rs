@@ -115,20 +115,21 @@ impl Forwarder {
         };
         let frame = burst.frame(index);
         let Some(vnet) = VnetHeader::read(frame) else { return DropReason::FrameSize.into() };
-        let headers = match parse(&frame[ETHERNET..], &vnet) {
+        // Borrowed: the headers are a hundred bytes, and moving them out of the result would copy them.
+        let parsed = parse(&frame[ETHERNET..], &vnet);
+        let headers = match &parsed {
             Ok(headers) => headers,
-            Err(reason) => return reason.into(),
+            Err(reason) => return End::Dropped(*reason),
         };
         if let Content::Ip(ip) = &headers.content {
             account.flow = Some(ip.flow);
         }
-        let source = match guard::admit(member, &headers) {
+        let source = match guard::admit(member, headers) {
             Ok(source) => source,
             Err(reason) => return reason.into(),
         };
         let (directory, now) = (&at.snapshot.directory, at.time.tick);
-        let mut asking =
-            Asking { directory, member, headers: &headers, burst, index, answers: &mut self.answers, now };
+        let mut asking = Asking { directory, member, headers, burst, index, answers: &mut self.answers, now };
         match &headers.content {
             Content::Arp(arp) => asking.arp(arp),
             Content::Ip(ip) if responder::is_absorbed(ip) => DropReason::Absorbed.into(),

@@ -134,7 +134,7 @@ impl ConnectionTable {
     fn bucket(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
         let at = hash as usize & (self.entries.len() - 1);
         let (base, first) = (at & !(WAYS - 1), at & (WAYS - 1));
-        (0..WAYS).map(move |way| base | (first + way) % WAYS)
+        (0..WAYS).map(move |way| base | ((first + way) % WAYS))
     }
 
     fn words(&self, index: usize) -> &[AtomicU64; 8] {
