@@ -161,7 +161,7 @@ fn fragments(fabric: &Fabric, layer4: Layer4, at: usize) -> (Vec<u8>, Vec<u8>) {
         let header = &mut frame[ETHERNET + 14..];
         header[2..4].copy_from_slice(&(20 + data.len() as u16).to_be_bytes());
         header[4..6].copy_from_slice(&77u16.to_be_bytes());
-        header[6..8].copy_from_slice(&(offset as u16 / 8 | u16::from(more) << 13).to_be_bytes());
+        header[6..8].copy_from_slice(&((offset as u16 / 8) | (u16::from(more) << 13)).to_be_bytes());
         header[10..12].fill(0);
         let checksum = Sum::default().add_bytes(&header[..20]).checksum();
         header[10..12].copy_from_slice(&checksum.to_be_bytes());
