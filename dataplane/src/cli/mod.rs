@@ -9,6 +9,7 @@ mod diagnostic_rows;
 mod explain_code;
 mod failure;
 mod fmt;
+mod import;
 mod junit;
 mod policy_file;
 mod present;
@@ -33,6 +34,8 @@ pub enum Verb {
     ExplainCode(explain_code::Arguments),
     /// Show it: a three-tier shop in namespaces of its own, tried by real sockets and a liar
     Demo(demo::Arguments),
+    /// Turn policies that exist elsewhere into a policy file
+    Import(import::Arguments),
     /// Forward frames by a policy, until SIGINT or SIGTERM
     ///
     /// SIGHUP reads the policy again (one that fails changes nothing); SIGUSR1 prints the counters.
@@ -47,6 +50,7 @@ pub fn run(verb: &Verb) -> u8 {
         Verb::Fmt(arguments) => fmt::run(arguments),
         Verb::ExplainCode(arguments) => explain_code::run(arguments),
         Verb::Demo(arguments) => demo::run(arguments),
+        Verb::Import(arguments) => import::run(arguments),
         Verb::Run(arguments) => run::run(arguments),
     };
     outcome.unwrap_or_else(|failure| failure.tell())

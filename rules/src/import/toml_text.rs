@@ -20,6 +20,9 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
+/// Characters of a list that stands on one line.
+const WIDTH: usize = 80;
+
 /// A list of strings; one alone stands without brackets where `bare` says so.
 pub(super) struct List<'t, S> {
     pub(super) items: &'t [S],
@@ -30,6 +33,15 @@ impl<S: AsRef<str>> fmt::Display for List<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.items {
             [item] if self.bare => Quoted(item.as_ref()).fmt(f),
+            items
+                if items.len() > 1 && items.iter().map(|item| item.as_ref().len()).sum::<usize>() > WIDTH =>
+            {
+                f.write_str("[\n")?;
+                for item in items {
+                    writeln!(f, "    {},", Quoted(item.as_ref()))?;
+                }
+                f.write_str("]")
+            }
             items => {
                 f.write_str("[")?;
                 for (at, item) in items.iter().enumerate() {

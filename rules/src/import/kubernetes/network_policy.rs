@@ -43,12 +43,11 @@ pub(super) fn network_policy(head: Head<'_>, import: &mut Import) -> Vec<RuleDra
     body.close("a NetworkPolicy", &mut import.sink);
     let mut spec = spec.unwrap_or_else(|| Table::empty(span));
     let mut subject = LabelExpression { requirements: vec![in_namespace(&namespace)] };
-    match spec.take("podSelector") {
-        Some(node) => match label_selector(node, Whose::Pod, &mut import.sink) {
-            Some(requirements) => subject.requirements.extend(requirements),
-            None => return Vec::new(),
-        },
-        None => {}
+    if let Some(node) = spec.take("podSelector") {
+        let Some(requirements) = label_selector(node, Whose::Pod, &mut import.sink) else {
+            return Vec::new();
+        };
+        subject.requirements.extend(requirements);
     }
     let lists = DIRECTIONS.map(|direction| {
         let list = spec.get(direction.rules, &mut import.sink, |node, sink| {
