@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use septum_classifier::VerdictId;
 use septum_rules::flow_key::FlowKey;
 use septum_rules::rule::LogMode;
@@ -94,17 +95,36 @@ impl NameBook {
 #[derive(Debug)]
 pub struct Writer {
     log: FlowLog,
-    thread: JoinHandle<Written>,
+    progress: Arc<Progress>,
+    /// Only to count what waits.
+    waiting: Receiver<Event>,
+    thread: JoinHandle<()>,
+    /// Closed when the thread has ended.
+    ended: Receiver<()>,
 }
 
-/// What the writer did in its life.
+/// What the writer did so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// Lines written.
     pub written: u64,
-    /// Lines that the output refused (a full disk, a closed pipe).
+    /// Lines that the output did not take (a full disk, a closed pipe, a reader that stopped).
     pub failed: u64,
 }
+
+/// The thread's own counts, for others to read.
+#[derive(Debug, Default)]
+struct Progress {
+    taken: Cell,
+    written: Cell,
+    failed: Cell,
+}
+
+/// An output that takes nothing for so long when all should end is given up.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Bytes of lines that are written together while more events wait.
+const BATCH: usize = 64 * 1024;
 
 impl Writer {
     /// Starts the thread.
@@ -113,10 +133,14 @@ impl Writer {
     /// When the system has no thread to give.
     pub fn start(output: Box<dyn Write + Send>, names: Arc<NameBook>) -> io::Result<Self> {
         let (queue, events) = bounded(QUEUE);
-        let thread = thread::Builder::new()
-            .name("septum-events".to_owned())
-            .spawn(move || write_all(events, output, &names))?;
-        Ok(Self { log: FlowLog { queue }, thread })
+        let (alive, ended) = bounded(0);
+        let (waiting, progress) = (events.clone(), Arc::new(Progress::default()));
+        let counts = Arc::clone(&progress);
+        let thread = thread::Builder::new().name("septum-events".to_owned()).spawn(move || {
+            write_all(&events, output, &names, &counts);
+            drop(alive);
+        })?;
+        Ok(Self { log: FlowLog { queue }, progress, waiting, thread, ended })
     }
 
     /// A worker's end.
@@ -124,30 +148,140 @@ impl Writer {
         self.log.clone()
     }
 
-    /// Writes what is queued and ends. Every [`FlowLog`] must be gone, else this waits for it.
+    /// What was written so far.
+    pub fn written(&self) -> Written {
+        self.progress.read()
+    }
+
+    /// Writes what is queued and ends; what an output that blocks does not take counts as failed, and its thread is
+    /// left to the end of the process. Every [`FlowLog`] must be gone, else this waits for it.
     pub fn finish(self) -> Written {
-        drop(self.log);
-        self.thread.join().unwrap_or_default()
+        let Self { log, progress, waiting, thread, ended } = self;
+        drop(log);
+        let mut before = progress.read();
+        while ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            let now = progress.read();
+            if now == before {
+                let in_hand = progress.taken.get() - now.written - now.failed;
+                return Written { failed: now.failed + in_hand + waiting.len() as u64, ..now };
+            }
+            before = now;
+        }
+        // A writer that panicked has said so; what it counted still counts.
+        let _ = thread.join();
+        progress.read()
     }
 }
 
-fn write_all(events: Receiver<Event>, output: Box<dyn Write + Send>, names: &NameBook) -> Written {
-    let mut output = io::BufWriter::new(output);
-    let mut written = Written::default();
-    let mut unflushed = 0;
+impl Progress {
+    fn read(&self) -> Written {
+        Written { written: self.written.get(), failed: self.failed.get() }
+    }
+}
+
+fn write_all(
+    events: &Receiver<Event>,
+    mut output: Box<dyn Write + Send>,
+    names: &NameBook,
+    counts: &Progress,
+) {
+    let mut lines = Vec::with_capacity(2 * BATCH);
+    let (mut count, mut is_cut) = (0, false);
     while let Ok(event) = events.recv() {
-        let names = names.of(event.policy_generation);
-        match flow_record::write(&mut output, &event, names.as_deref()) {
-            Ok(()) => unflushed += 1,
-            Err(_) => written.failed += 1,
+        counts.taken.add(1);
+        count += 1;
+        // Memory takes everything.
+        let _ = flow_record::write(&mut lines, &event, names.of(event.policy_generation).as_deref());
+        if lines.len() < BATCH && !events.is_empty() {
+            continue;
         }
-        if events.is_empty() {
-            match output.flush() {
-                Ok(()) => written.written += unflushed,
-                Err(_) => written.failed += unflushed,
-            }
-            unflushed = 0;
+        if is_cut {
+            // The rest of a line that was refused halfway is gone: what comes next begins a line of its own.
+            is_cut = put(&mut output, b"\n") == 0;
+        }
+        let taken = if is_cut { 0 } else { put(&mut output, &lines) };
+        let whole = lines[..taken].iter().filter(|byte| **byte == b'\n').count() as u64;
+        counts.written.add(whole);
+        counts.failed.add(count - whole);
+        is_cut |= lines[..taken].last().is_some_and(|byte| *byte != b'\n');
+        lines.clear();
+        count = 0;
+    }
+}
+
+/// Writes until all is taken or something is refused; gives the number of bytes that were taken.
+fn put(output: &mut impl Write, bytes: &[u8]) -> usize {
+    let mut taken = 0;
+    while taken < bytes.len() {
+        match output.write(&bytes[taken..]) {
+            Ok(0) => break,
+            Ok(length) => taken += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
         }
     }
-    written
+    match output.flush() {
+        Ok(()) => taken,
+        Err(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENT: Event = Event {
+        unix_ms: 1,
+        ingress: 0,
+        egress: None,
+        flow: None,
+        reason: Some(DropReason::SpoofMac),
+        verdict: None,
+        policy_generation: 0,
+    };
+
+    /// Takes some bytes, refuses once, and then takes all.
+    struct Moody {
+        patience: Option<usize>,
+        taken: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Moody {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let room = match self.patience {
+                Some(0) => {
+                    self.patience = None;
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                Some(patience) => patience.min(bytes.len()),
+                None => bytes.len(),
+            };
+            self.patience = self.patience.map(|patience| patience - room);
+            self.taken.lock().unwrap().extend(&bytes[..room]);
+            Ok(room)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_cut_spoils_no_other() {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let output = Moody { patience: Some(10), taken: Arc::clone(&taken) };
+        let writer = Writer::start(Box::new(output), Arc::default()).unwrap();
+        let (log, lost) = (writer.log(), Cell::default());
+        log.record(EVENT, &lost);
+        while writer.written().failed == 0 {
+            thread::yield_now();
+        }
+        log.record(EVENT, &lost);
+        drop(log);
+        assert_eq!(writer.finish(), Written { written: 1, failed: 1 });
+        let text = String::from_utf8(taken.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!((lines.len(), lines[0].len(), lost.get()), (2, 10, 0), "{text}");
+        assert!(lines[1].starts_with('{') && lines[1].contains("spoof-mac"), "{text}");
+    }
 }

@@ -165,7 +165,7 @@ pub struct Counters {
     pub connections: usize,
     /// Events that the log's queue had no room for.
     pub events_lost: u64,
-    /// What the log's writer did; known when it has ended.
+    /// What the log's writer did.
     pub events: Written,
 }
 
@@ -330,6 +330,7 @@ impl<Q: PortQueue + Send + 'static> Switch<Q> {
         }
         self.publisher.slot().load().add_rule_hits(&mut counters.rules);
         counters.connections = self.table.count_live(Tick::now());
+        counters.events = self.log.as_ref().map(Writer::written).unwrap_or_default();
         counters.events_lost = self.workers.iter().map(|worker| worker.cells.events_lost.get()).sum();
         counters
     }
@@ -338,7 +339,9 @@ impl<Q: PortQueue + Send + 'static> Switch<Q> {
     pub fn stop(mut self) -> Counters {
         self.halt();
         let mut counters = self.counters();
-        counters.events = self.log.take().map(Writer::finish).unwrap_or_default();
+        if let Some(log) = self.log.take() {
+            counters.events = log.finish();
+        }
         counters
     }
 }

@@ -50,9 +50,10 @@ pub struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let compiled = policy_file::compile(&arguments.file)?;
     ready_to_run(&compiled, arguments.allow_open)?;
+    // Before signals are served: opening a pipe waits for its reader, and only a signal's default ends that.
+    let events = arguments.events.as_deref().map(open_events).transpose()?;
     // From here on a signal ends an orderly life, or one not yet begun.
     let signals = signals()?;
-    let events = arguments.events.as_deref().map(open_events).transpose()?;
     // Hundreds of ports with a queue a worker exceed the usual soft limit. Where raising it is refused, opening a port
     // says which limit it met.
     let _ = limits::raise_open_files();
