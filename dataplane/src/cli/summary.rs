@@ -46,11 +46,21 @@ fn format(counters: &Counters) -> String {
             counters.events.written, counters.events_lost, counters.events.failed
         );
     }
-    let _ = match counters.total.imbalance() {
-        None => writeln!(text, "balance: every frame has one end"),
-        Some(imbalance) => writeln!(text, "balance: {imbalance} (frames may be on their way)"),
-    };
+    balance(&mut text, counters);
     text
+}
+
+/// Says that the balance holds for every port and in total, or where it does not.
+fn balance(text: &mut String, counters: &Counters) {
+    let ports = counters.ports.iter().map(|(name, port)| (&**name, port)).chain([("total", &counters.total)]);
+    let mut holds = true;
+    for (name, imbalance) in ports.filter_map(|(name, port)| Some((name, port.imbalance()?))) {
+        holds = false;
+        let _ = writeln!(text, "balance: {name}: {imbalance} (frames may be on their way)");
+    }
+    if holds {
+        let _ = writeln!(text, "balance: every frame has one end");
+    }
 }
 
 fn row(text: &mut String, width: usize, name: &str, port: &PortCounters) {
