@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use septum_rules::identity::WorkloadId;
 use septum_rules::policy::{Established, Policy};
+use septum_rules::workload::Workload;
 
 use super::failure::Failure;
 use super::policy_file;
@@ -54,13 +55,25 @@ impl PortChange {
     /// What changes between two policies, where some workloads of the first have lost their ports.
     ///
     /// # Errors
-    /// When a device that stays would have to be set up anew.
+    /// When a device that stays would have to be set up anew, or to pass from one workload to another: both mean
+    /// letting go of it first, and then it might be lost.
     fn between(before: &Policy, after: &Policy, has_port: impl Fn(&str) -> bool) -> Result<Self, Failure> {
         let mut attach = Vec::new();
         for (at, workload) in after.workloads.iter().enumerate() {
             let id = WorkloadId(at as u32);
             let known = before.workload_named(&workload.name).filter(|_| has_port(&workload.name));
             let Some(known) = known else {
+                let place = |workload: &Workload| {
+                    workload.port.as_ref().map(|port| (port.namespace.clone(), Arc::clone(&port.device)))
+                };
+                let mut holders = before.workloads.iter().filter(|holder| has_port(&holder.name));
+                if let Some(holder) = holders.find(|holder| place(holder) == place(workload)) {
+                    let reason =
+                        format_args!("the device of `{}` is still that of `{}`", workload.name, holder.name);
+                    return Err(Failure::new(Failure::INPUT, reason)
+                        .at(after.sources.place(workload.span))
+                        .fix(format_args!("take `{}` out and send SIGHUP; then add this one", holder.name)));
+                }
                 attach.push(id);
                 continue;
             };
@@ -75,7 +88,7 @@ impl PortChange {
                 let reason = format_args!("the device of `{}` would have to be set up anew", workload.name);
                 return Err(Failure::new(Failure::INPUT, reason)
                     .at(after.sources.place(workload.span))
-                    .fix("give the workload another name, or end `septum run` and start it again"));
+                    .fix("take the workload out and send SIGHUP; then put it back and send it again"));
             }
         }
         let detach =
