@@ -3,8 +3,9 @@
 //! Runs on a thread inside the workload's namespace. A device that the switch made is not cleaned up here when a
 //! step fails: it goes with its queues. One that existed gets back what it had.
 
-use std::io;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
 use septum_rules::mac::MacAddress;
 use septum_rules::segment::Segment;
@@ -111,7 +112,30 @@ impl Inside {
                 _ => {}
             }
         }
+        await_addresses(&link.name);
         Ok(())
+    }
+}
+
+/// Waits until IPv6 addresses can be used. The kernel takes them into use on a worker of its own, within a millisecond
+/// or some when it is busy, and loses what arrives before that. One that never settles (a device without a carrier) is
+/// no reason to fail.
+fn await_addresses(device: &str) {
+    // linux/if_addr.h
+    const IFA_F_TENTATIVE: u32 = 0x40;
+    let deadline = Instant::now() + Duration::from_millis(200);
+    while Instant::now() < deadline {
+        let Ok(table) = fs::read_to_string("/proc/thread-self/net/if_inet6") else { return };
+        // Address, index, prefix length, scope, flags (all hexadecimal), and the device's name.
+        let is_tentative = table.lines().any(|line| {
+            let mut fields = line.split_whitespace().skip(4);
+            let flags = fields.next().and_then(|flags| u32::from_str_radix(flags, 16).ok());
+            fields.next() == Some(device) && flags.is_some_and(|flags| flags & IFA_F_TENTATIVE != 0)
+        });
+        if !is_tentative {
+            return;
+        }
+        thread::sleep(Duration::from_micros(200));
     }
 }
 
