@@ -1,0 +1,72 @@
+//! `septum run`, the program itself, between real network stacks: hosts are anonymous network namespaces in a sandbox.
+
+#[path = "support/echo.rs"]
+mod echo;
+#[path = "support/forge.rs"]
+mod forge;
+#[path = "support/host.rs"]
+mod host;
+#[path = "support/lab.rs"]
+mod lab;
+#[path = "support/namespace.rs"]
+mod namespace;
+#[path = "support/ping.rs"]
+mod ping;
+#[path = "support/running.rs"]
+mod running;
+#[path = "support/summary.rs"]
+mod summary;
+#[path = "support/trio.rs"]
+mod trio;
+
+#[path = "namespaces/bad_input.rs"]
+mod bad_input;
+#[path = "namespaces/bulk.rs"]
+mod bulk;
+#[path = "namespaces/events.rs"]
+mod events;
+#[path = "namespaces/lies.rs"]
+mod lies;
+#[path = "namespaces/life.rs"]
+mod life;
+#[path = "namespaces/promises.rs"]
+mod promises;
+#[path = "namespaces/reload.rs"]
+mod reload;
+#[path = "namespaces/rootless.rs"]
+mod rootless;
+#[path = "namespaces/routes.rs"]
+mod routes;
+#[path = "namespaces/state.rs"]
+mod state;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Trial;
+
+fn main() -> ExitCode {
+    // One test starts this program again, to run the others as somebody else.
+    if let Some(status) = rootless::play_role() {
+        return status;
+    }
+    // The longest first.
+    let mut trials = rootless::trials();
+    trials.extend(between_hosts());
+    namespace::run_trials(trials)
+}
+
+/// What holds between hosts whatever kind of device joins them.
+fn between_hosts() -> Vec<Trial> {
+    let modules = [
+        promises::trials(),
+        routes::trials(),
+        state::trials(),
+        lies::trials(),
+        reload::trials(),
+        life::trials(),
+        bad_input::trials(),
+        events::trials(),
+        bulk::trials(),
+    ];
+    modules.into_iter().flatten().collect()
+}

@@ -1,0 +1,102 @@
+//! From start to end: signals, counters, devices that disappear under a running switch.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Failed, Trial};
+use rustix::process::{Pid, Signal};
+use septum::sys::netlink::Netlink;
+
+use crate::host::{Outcome, PATIENCE, SILENCE};
+use crate::lab::Lab;
+use crate::ping::{Heard, Ping};
+use crate::trio::TRIO;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        Trial::test("life::signals_print_and_end", signals_print_and_end),
+        Trial::test("life::kill_9_leaves_no_device", kill_9_leaves_no_device),
+        Trial::test("life::a_device_that_disappears_is_one_event", a_device_that_disappears_is_one_event),
+    ]
+}
+
+fn signals_print_and_end() -> Result<(), Failed> {
+    let lab = Lab::new(TRIO)?;
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut running = lab.start()?;
+        let (a, b) = (lab.host("a"), lab.host("b"));
+        for ipv4 in [true, false] {
+            assert_eq!(a.ping(Ping::new(b.address(ipv4)))?, Heard::Reply);
+        }
+        let first = running.counters()?;
+        assert_eq!(first.rules["a-to-b (egress)"], 4, "{first:#?}");
+        assert_eq!(first.rules["a-to-b (ingress)"], 4, "{first:#?}");
+        assert_eq!(first.connections, 2, "{first:#?}");
+        assert!(first.ports["a"].forwarded >= 2 && first.ports["b"].transmitted >= 2, "{first:#?}");
+        // Printing changes nothing, and the next numbers go on from there.
+        assert_eq!(a.ping(Ping::new(b.address(true)))?, Heard::Reply);
+        assert_eq!(running.counters()?.rules["a-to-b (egress)"], 6);
+        let last = running.end(signal)?;
+        assert_eq!(last.rules["a-to-b (egress)"], 6, "{last:#?}");
+        assert_eq!(last.undelivered.len(), 0, "{last:#?}");
+        lab.assert_empty()?;
+    }
+    Ok(())
+}
+
+fn kill_9_leaves_no_device() -> Result<(), Failed> {
+    let lab = Lab::new(TRIO)?;
+    let running = lab.start()?;
+    running.signal(Signal::KILL)?;
+    // Dropping it waits for it.
+    drop(running);
+    lab.assert_empty()
+}
+
+fn a_device_that_disappears_is_one_event() -> Result<(), Failed> {
+    let lab = Lab::new(TRIO)?;
+    let mut running = lab.start()?;
+    let (a, b, c) = (lab.host("a"), lab.host("b"), lab.host("c"));
+    let _server = c.serve(&[80], &[])?;
+    let mut live = a.connect(c.address(true), 80, PATIENCE)?;
+    b.run(|| -> std::io::Result<()> {
+        let mut netlink = Netlink::open()?;
+        let link = netlink.link(&b.device)?;
+        netlink.delete_link(link.index)
+    })?;
+    running.says("the port of `b` is gone")?;
+
+    // The others do not notice, what is sent to it is accounted for, and nobody spins.
+    assert_eq!(crate::host::tcp_echo(&mut live, 100_000)?, Outcome::Echoed);
+    for ipv4 in [true, false] {
+        assert_eq!(a.tcp(c.address(ipv4), 80, PATIENCE)?, Outcome::Echoed);
+        assert_eq!(a.ping(Ping { patience: SILENCE, ..Ping::new(b.address(ipv4)) })?, Heard::Silence);
+    }
+    let (before, begin) = (cpu_time(running.pid())?, Instant::now());
+    std::thread::sleep(Duration::from_secs(1));
+    let (spent, passed) = (cpu_time(running.pid())? - before, begin.elapsed());
+    assert!(spent < passed / 4, "an idle switch spent {spent:?} of CPU time in {passed:?}");
+
+    assert!(!running.counters()?.ports.contains_key("b"));
+
+    // Reading the policy again makes it anew.
+    let said = running.reload_gladly()?;
+    assert!(!said.contains("is gone"), "said more than once: {said}");
+    for ipv4 in [true, false] {
+        assert_eq!(a.ping(Ping::new(b.address(ipv4)))?, Heard::Reply);
+    }
+    assert_eq!(crate::host::tcp_echo(&mut live, 1000)?, Outcome::Echoed);
+    let (_, said) = running.end_and_tell(Signal::TERM)?;
+    assert!(!said.iter().any(|line| line.contains("is gone")), "said more than once: {said:?}");
+    lab.assert_empty()
+}
+
+/// User and system time of all threads of a process (proc_pid_stat(5), fields 14 and 15, in clock ticks).
+fn cpu_time(process: Pid) -> Result<Duration, Failed> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The second field is a name, in parentheses.
+    let (_, fields) = text.rsplit_once(')').ok_or("no name")?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    // `USER_HZ` is 100 wherever Rust runs on Linux.
+    Ok(Duration::from_millis(ticks * 10))
+}
