@@ -6,7 +6,7 @@
 //!
 //! Seen from one side of a flow even fewer differ. A *source class* joins the identities that satisfy the same
 //! selectors where these stand in a `from`, and have like egress gates; a *destination class* likewise. The
-//! rule trie is a matrix of classes; [`Identities`] holds a row and a column for each identity.
+//! rule trie is a matrix of classes; each identity has a row and a column of it.
 
 use hashbrown::HashMap;
 use septum_rules::address::Prefix;

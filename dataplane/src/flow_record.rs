@@ -53,7 +53,7 @@ struct Flow {
     source_port: Option<u16>,
 }
 
-/// One gate of a [`Record`].
+/// One gate's part of a line.
 #[derive(Debug, Serialize)]
 pub struct GateRecord<'a> {
     /// `allow` or `deny`: what the gate decided.

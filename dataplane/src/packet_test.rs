@@ -11,7 +11,7 @@ use septum_rules::flow_key::FlowKey;
 use septum_rules::identity::DomainId;
 use septum_rules::policy::Policy;
 use septum_rules::proto::{Layer4, Protocol};
-use septum_rules::test_case::{Check, PacketTest};
+use septum_rules::test_case::{Check, PacketTest, TestCase};
 use septum_rules::workload::Workload;
 
 use crate::burst::{Burst, ETHERNET};
@@ -41,10 +41,10 @@ impl fmt::Display for Failed {
     }
 }
 
-/// Runs every packet test of a policy; gives those that failed.
-pub fn run_all(compiled: &CompiledPolicy) -> Vec<Failed> {
+/// Runs every packet test among `tests` on a policy; gives those that failed.
+pub fn run_all(compiled: &CompiledPolicy, tests: &[TestCase]) -> Vec<Failed> {
     let policy = &*compiled.policy;
-    let packets = policy.tests.iter().enumerate().filter_map(|(test, case)| match &case.check {
+    let packets = tests.iter().enumerate().filter_map(|(test, case)| match &case.check {
         Check::Packet(packet) => Some((test, packet)),
         Check::Reach { .. } => None,
     });

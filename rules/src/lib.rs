@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod flow_key;
 pub mod format;
 pub mod identity;
+pub mod import;
 pub mod invariant;
 pub mod lint;
 pub mod load;

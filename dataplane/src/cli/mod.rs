@@ -5,9 +5,15 @@
 
 mod check;
 mod demo;
+mod diagnostic_rows;
+mod explain_code;
 mod failure;
+mod fmt;
+mod import;
+mod junit;
 mod policy_file;
 mod present;
+mod promises;
 mod reload;
 mod run;
 mod summary;
@@ -20,10 +26,16 @@ use clap::Subcommand;
 pub enum Verb {
     /// Read a policy, say what is wrong with it, and run its tests
     Check(check::Arguments),
-    /// Run the tests of a policy
+    /// Run the tests of a policy, its own and those of other files
     Test(test::Arguments),
+    /// Lay policy files out in one way, comments kept
+    Fmt(fmt::Arguments),
+    /// Say what the code of a diagnostic means
+    ExplainCode(explain_code::Arguments),
     /// Show it: a three-tier shop in namespaces of its own, tried by real sockets and a liar
     Demo(demo::Arguments),
+    /// Turn policies that exist elsewhere into a policy file
+    Import(import::Arguments),
     /// Forward frames by a policy, until SIGINT or SIGTERM
     ///
     /// SIGHUP reads the policy again (one that fails changes nothing); SIGUSR1 prints the counters.
@@ -35,7 +47,10 @@ pub fn run(verb: &Verb) -> u8 {
     let outcome = match verb {
         Verb::Check(arguments) => check::run(arguments),
         Verb::Test(arguments) => test::run(arguments),
+        Verb::Fmt(arguments) => fmt::run(arguments),
+        Verb::ExplainCode(arguments) => explain_code::run(arguments),
         Verb::Demo(arguments) => demo::run(arguments),
+        Verb::Import(arguments) => import::run(arguments),
         Verb::Run(arguments) => run::run(arguments),
     };
     outcome.unwrap_or_else(|failure| failure.tell())

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use septum_rules::diagnostic::Diagnostics;
 use septum_rules::load::{self, Input, Loaded, MOST_BYTES};
 
 use super::failure::Failure;
@@ -15,11 +16,26 @@ use crate::snapshot::CompiledPolicy;
 /// # Errors
 /// When a file cannot be read, or is no policy.
 pub(super) fn read(path: &Path) -> Result<Loaded, Failure> {
-    let main = read_file(path).map_err(|error| {
+    Ok(load(path)??)
+}
+
+/// Reads a policy and what it includes; what is wrong with the policy itself is given as it is.
+///
+/// # Errors
+/// When its first file cannot be read.
+pub(super) fn load(path: &Path) -> Result<Result<Loaded, Diagnostics>, Failure> {
+    Ok(load::load(input(path)?, &mut find))
+}
+
+/// A file that a person named.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn input(path: &Path) -> Result<Input, Failure> {
+    read_file(path).map_err(|error| {
         Failure::because(Failure::INPUT, format_args!("cannot read `{}`", path.display()), &error)
             .fix("give the path of a policy file that you may read")
-    })?;
-    Ok(load::load(main, &mut find)?)
+    })
 }
 
 /// Reads a policy, tells its warnings on standard error, and compiles it for today.

@@ -67,7 +67,7 @@ impl IcmpError {
 const LONGEST_V4: usize = 576;
 /// The longest IPv6 error, in bytes of IP packet: the minimum MTU.
 const LONGEST_V6: usize = 1280;
-/// The longest frame that [`write`] writes.
+/// The longest frame that [`write()`] writes.
 pub const LONGEST: usize = 18 + LONGEST_V6;
 
 /// Precedence "internetwork control" (RFC 1812 section 4.3.2.5).

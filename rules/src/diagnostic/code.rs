@@ -1,7 +1,7 @@
 //! The codes of diagnostics: stable names for what can be wrong, each with an explanation that stands alone.
 //!
 //! `S01xx` reading, `S02xx` shape, `S03xx` names, `S04xx` values, `S05xx` segments and addresses, `S06xx` rules,
-//! tests and invariants, `S09xx` warnings. A code is never given a second meaning.
+//! tests and invariants, `S07xx` imports, `S09xx` warnings. A code is never given a second meaning.
 
 use std::fmt;
 use std::str::FromStr;
@@ -147,6 +147,19 @@ codes! {
     NotInTests = 606, "a file of tests that declares something else",
         "A file of promises holds `[[test]]` and `[[invariant]]` only: they are judged against another policy.";
 
+    ManifestSyntax = 701, "the manifest is not YAML",
+        "A manifest is YAML 1.2 or JSON. What stands behind the place was not read.";
+    NotAnObject = 702, "not an object of Kubernetes",
+        "Every document of a manifest is an object with `apiVersion` and `kind`, or a `List` of such objects.";
+    InvalidManifest = 703, "an object that Kubernetes would refuse",
+        "The API server does not take such an object, so it has no meaning to import.";
+    Unsupported = 704, "something that a policy cannot say",
+        "An import is lossless or loud: leaving this out would change what is admitted. With `--skip-unsupported` a comment stands in its place.";
+    DuplicateObject = 705, "an object that is there twice",
+        "Two objects have the same kind, namespace and name, or the same address. Which of the two holds would depend on the order of the files.";
+    MalformedFilter = 706, "a line that is no filter",
+        "A ClassBench filter is `@source/length destination/length from : to from : to protocol/mask flags/mask` on one line.";
+
     NoEffect = 901, "a key that has no effect here",
         "The policy means the same without it; probably something else was meant.";
     ShadowedRule = 910, "a rule that never decides",
@@ -175,6 +188,10 @@ codes! {
         "Everything that the rule allows goes between segments of which one has no gateway (of that address family), and the switch routes only between gateways.";
     OpenByDefault = 922, "gates that are open by default",
         "What no rule decides passes these gates. `run` refuses such a policy unless it is told `--allow-open`.";
+    LeftOut = 930, "something that an import leaves out",
+        "The object or field has no part in what is admitted, or `--skip-unsupported` was asked to leave it out.";
+    ImportRemark = 931, "something about an import that its reader should know",
+        "The import is exact, but the manifests leave something open or say something that has no effect.";
 }
 
 impl Code {

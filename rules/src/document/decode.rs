@@ -260,6 +260,11 @@ impl<'t> Table<'t> {
         }
     }
 
+    /// A table without entries.
+    pub(crate) fn empty(span: Span) -> Self {
+        Self { span, entries: Vec::new(), asked: Vec::new() }
+    }
+
     /// The entry of `key`, as it is.
     pub(crate) fn take(&mut self, key: &'static str) -> Option<Node<'t>> {
         self.asked.push(key);
