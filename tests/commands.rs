@@ -7,6 +7,9 @@ mod fmt;
 #[path = "commands/promises.rs"]
 mod promises;
 
+#[path = "commands/questions.rs"]
+mod questions;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -67,6 +67,7 @@ mod items;
 mod layer4;
 mod limits;
 mod lookup;
+mod parts;
 mod program;
 mod proof;
 mod reach;

@@ -23,6 +23,7 @@ pub mod oracle;
 pub mod policy;
 pub mod port_range;
 pub mod proto;
+pub mod question;
 mod resolve;
 pub mod rule;
 pub mod segment;

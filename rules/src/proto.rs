@@ -197,16 +197,25 @@ impl fmt::Display for Service {
         write!(f, "{protocol}")?;
         if protocol.has_icmp_type() && self.destination != PortRange::ALL {
             let [icmp_type, first_code] = self.destination.first().to_be_bytes();
+            let [last_type, last_code] = self.destination.last().to_be_bytes();
+            if icmp_type != last_type {
+                // No policy writes this: parts of a protocol between the types that rules name.
+                return match (first_code, last_code) {
+                    (0, u8::MAX) => write!(f, "/{icmp_type}-{last_type}"),
+                    _ => write!(f, "/{icmp_type}/{first_code}-{last_type}/{last_code}"),
+                };
+            }
             match icmp_type_names(protocol).iter().find(|(_, number)| *number == icmp_type) {
                 Some((name, _)) => write!(f, "/{name}")?,
                 None => write!(f, "/{icmp_type}")?,
             }
-            let single = self.destination.first() == self.destination.last();
             // An echo has no codes but zero: naming it would only be noise.
-            let plain_echo = first_code == 0
+            let plain_echo = (first_code, last_code) == (0, 0)
                 && matches!((protocol, icmp_type), (Protocol::ICMP, 0 | 8) | (Protocol::ICMPV6, 128 | 129));
-            if single && !plain_echo {
+            if first_code == last_code && !plain_echo {
                 write!(f, "/{first_code}")?;
+            } else if (first_code, last_code) != (0, u8::MAX) && !plain_echo {
+                write!(f, "/{first_code}-{last_code}")?;
             }
             return Ok(());
         }
@@ -232,6 +241,20 @@ mod tests {
         assert_eq!(Layer4::icmp(Protocol::ICMP, 3, 4).to_string(), "icmp/destination-unreachable/4");
         assert_eq!(Layer4::bare(Protocol::GRE).to_string(), "gre");
         assert_eq!(Layer4::bare(Protocol(99)).to_string(), "proto-99");
+    }
+
+    #[test]
+    fn parts_of_icmp_print_as_what_they_hold() {
+        let part = |first, last| Service {
+            protocol: Some(Protocol::ICMP),
+            source: PortRange::ALL,
+            destination: PortRange::new(first, last).unwrap(),
+        };
+        assert_eq!(part(0x0000, 0x07ff).to_string(), "icmp/0-7");
+        assert_eq!(part(0x0304, 0x0304).to_string(), "icmp/destination-unreachable/4");
+        assert_eq!(part(0x0305, 0x03ff).to_string(), "icmp/destination-unreachable/5-255");
+        assert_eq!(part(0x0305, 0x04ff).to_string(), "icmp/3/5-4/255");
+        assert_eq!(part(0x0800, 0x08ff).to_string(), "icmp/echo-request");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod check;
 mod demo;
 mod diagnostic_rows;
+mod explain;
 mod explain_code;
 mod failure;
 mod fmt;
@@ -14,6 +15,7 @@ mod junit;
 mod policy_file;
 mod present;
 mod promises;
+mod reach;
 mod reload;
 mod run;
 mod summary;
@@ -28,6 +30,10 @@ pub enum Verb {
     Check(check::Arguments),
     /// Run the tests of a policy, its own and those of other files
     Test(test::Arguments),
+    /// Say who reaches whom with what, and by which rule
+    Reach(reach::Arguments),
+    /// Say what becomes of one flow, and why
+    Explain(explain::Arguments),
     /// Lay policy files out in one way, comments kept
     Fmt(fmt::Arguments),
     /// Say what the code of a diagnostic means
@@ -47,6 +53,8 @@ pub fn run(verb: &Verb) -> u8 {
     let outcome = match verb {
         Verb::Check(arguments) => check::run(arguments),
         Verb::Test(arguments) => test::run(arguments),
+        Verb::Reach(arguments) => reach::run(arguments),
+        Verb::Explain(arguments) => explain::run(arguments),
         Verb::Fmt(arguments) => fmt::run(arguments),
         Verb::ExplainCode(arguments) => explain_code::run(arguments),
         Verb::Demo(arguments) => demo::run(arguments),

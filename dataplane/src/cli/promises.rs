@@ -151,13 +151,23 @@ fn flow_breach(policy: &Policy, broken: &Broken) -> String {
 /// A party as people know it: its name, its address behind.
 pub(super) fn party_name(policy: &Policy, party: Party) -> String {
     let name = match party.endpoint {
-        Endpoint::Workload(workload) => &*policy.workloads[workload.index()].name,
-        Endpoint::Gateway(segment) => &format!("gateway of {}", policy.segments[segment.index()].name),
-        Endpoint::World => "world",
-        Endpoint::Init => "init",
+        Endpoint::Gateway(segment) => format!("gateway of {}", policy.segments[segment.index()].name),
+        Endpoint::World => "world".to_owned(),
+        Endpoint::Workload(_) | Endpoint::Init => party_label(policy, party),
     };
     match party.address {
         Some(address) => format!("{name} ({address})"),
-        None => name.to_owned(),
+        None => name,
+    }
+}
+
+/// A party in a word: a workload's name, of everybody else the address.
+pub(super) fn party_label(policy: &Policy, party: Party) -> String {
+    match (party.endpoint, party.address) {
+        (Endpoint::Workload(workload), _) => policy.workloads[workload.index()].name.to_string(),
+        (Endpoint::Init, _) => "init".to_owned(),
+        (Endpoint::Gateway(_) | Endpoint::World, Some(address)) => address.to_string(),
+        (Endpoint::Gateway(segment), None) => policy.segments[segment.index()].name.to_string(),
+        (Endpoint::World, None) => "world".to_owned(),
     }
 }

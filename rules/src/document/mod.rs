@@ -20,10 +20,10 @@ pub(crate) use decode::shortened;
 use decode::{Spanned, Table, check_name, some_list, text};
 pub(crate) use endpoint::{SegmentText, UplinkText, WorkloadText};
 pub(crate) use invariant::{ClaimText, InvariantText};
-pub(crate) use party::PartyText;
+pub(crate) use party::{PartyText, party};
 pub(crate) use rule::{ExceptText, RuleText};
 pub(crate) use selector::{AlternativeText, SelectorText};
-pub(crate) use service::{ServiceEntry, is_reserved as is_reserved_service};
+pub(crate) use service::{ServiceEntry, is_reserved as is_reserved_service, service_entry};
 pub(crate) use settings::SettingsText;
 pub(crate) use test_case::{CheckText, ExpectText, PacketText, TestText};
 

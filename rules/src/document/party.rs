@@ -17,7 +17,7 @@ pub(crate) enum PartyText {
     Labels(Spanned<LabelExpression>),
 }
 
-pub(super) fn party(node: Node<'_>, sink: &mut Sink) -> Option<PartyText> {
+pub(crate) fn party(node: Node<'_>, sink: &mut Sink) -> Option<PartyText> {
     let text = text(node, sink)?;
     let written = text.value.trim();
     if let Ok(address) = written.parse() {

@@ -17,14 +17,17 @@ use scope::Scope;
 use services::Services;
 
 use crate::diagnostic::{Code, Diagnostic, Sink};
-use crate::document::{AlternativeText, Document, ExceptText, Name, RuleText, SelectorText};
+use crate::document::{
+    AlternativeText, Document, ExceptText, Name, PartyText, RuleText, SelectorText, ServiceEntry,
+};
 use crate::identity::NetworkId;
 use crate::invariant::Invariant;
 use crate::policy::{Network, Policy, Settings, SwitchSettings};
 use crate::proto::Service;
 use crate::rule::{Action, Except, Rule};
 use crate::selector::{Alternative, Selector};
-use crate::test_case::TestCase;
+use crate::source::Span;
+use crate::test_case::{TestCase, TestParty};
 
 /// The names that rules, tests and invariants refer to.
 struct Names {
@@ -70,22 +73,29 @@ pub(crate) fn resolve_promises(
     policy: &Policy,
     sink: &mut Sink,
 ) -> (Vec<TestCase>, Vec<Invariant>) {
-    let mut names = Names {
-        networks: Scope::new("network", Code::UnknownNetwork),
-        services: Services::of_policy(&policy.services, sink),
-        workloads: Scope::new("workload", Code::UnknownWorkload),
-        rules: Scope::new("rule", Code::UnknownRule),
-    };
-    for network in &policy.networks {
-        names.networks.declare(&Name::new(Arc::clone(&network.name), network.span), sink);
+    promises(document, policy, &mut Names::of_policy(policy, sink), sink)
+}
+
+/// A policy's names, for questions about it.
+pub(crate) struct Asked<'p> {
+    policy: &'p Policy,
+    names: Names,
+}
+
+impl<'p> Asked<'p> {
+    pub(crate) fn new(policy: &'p Policy, sink: &mut Sink) -> Self {
+        Self { policy, names: Names::of_policy(policy, sink) }
     }
-    for workload in &policy.workloads {
-        names.workloads.declare(&Name::new(Arc::clone(&workload.name), workload.span), sink);
+
+    /// Those that are named, at least one.
+    pub(crate) fn parties(&mut self, texts: &[PartyText], sink: &mut Sink) -> Option<Vec<TestParty>> {
+        Promises::new(self.policy, &mut self.names).parties(texts, sink)
     }
-    for rule in &policy.rules {
-        names.rules.declare(&Name::new(Arc::clone(&rule.name), rule.span), sink);
+
+    /// What entries of a list of services stand for.
+    pub(crate) fn services(&mut self, entries: &[ServiceEntry], span: Span, sink: &mut Sink) -> Vec<Service> {
+        self.names.services.expand(entries, span, sink)
     }
-    promises(document, policy, &mut names, sink)
 }
 
 fn promises(
@@ -115,6 +125,26 @@ fn settings(document: &Document) -> Settings {
 }
 
 impl Names {
+    /// Those that a policy has.
+    fn of_policy(policy: &Policy, sink: &mut Sink) -> Self {
+        let mut names = Self {
+            networks: Scope::new("network", Code::UnknownNetwork),
+            services: Services::of_policy(&policy.services, sink),
+            workloads: Scope::new("workload", Code::UnknownWorkload),
+            rules: Scope::new("rule", Code::UnknownRule),
+        };
+        for network in &policy.networks {
+            names.networks.declare(&Name::new(Arc::clone(&network.name), network.span), sink);
+        }
+        for workload in &policy.workloads {
+            names.workloads.declare(&Name::new(Arc::clone(&workload.name), workload.span), sink);
+        }
+        for rule in &policy.rules {
+            names.rules.declare(&Name::new(Arc::clone(&rule.name), rule.span), sink);
+        }
+        names
+    }
+
     fn rule(&mut self, text: &RuleText, sink: &mut Sink) -> Rule {
         let span = text.name.as_ref().map_or(text.span, |name| name.span);
         if let (Some(deny_with), Some(action @ (Action::Allow | Action::Pass))) =

@@ -82,7 +82,7 @@ impl<'p> Promises<'p> {
     }
 
     /// Each party once, in the order of the file.
-    fn parties(&mut self, texts: &[PartyText], sink: &mut Sink) -> Option<Vec<TestParty>> {
+    pub(super) fn parties(&mut self, texts: &[PartyText], sink: &mut Sink) -> Option<Vec<TestParty>> {
         let mut parties = Vec::with_capacity(texts.len());
         for text in texts {
             match text {
