@@ -3,6 +3,8 @@
 #[path = "support/fabric.rs"]
 mod fabric;
 
+#[path = "pipeline/cases.rs"]
+mod cases;
 #[path = "pipeline/connections.rs"]
 mod connections;
 #[path = "pipeline/guard.rs"]

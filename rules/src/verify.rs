@@ -46,7 +46,8 @@ pub enum Expected {
     AllowedBy(RuleId),
 }
 
-/// Runs the reach tests among `tests` on an engine. `report` hears of every flow that breaks one.
+/// Runs the reach tests among `tests` on an engine. `report` hears of every pair and service that breaks one, with the first
+/// packet that shows it.
 ///
 /// Cost: tests x address pairs x edges of the rules inside each service.
 pub fn verify(
@@ -61,14 +62,22 @@ pub fn verify(
         let expected = by.map_or(Expected::Allowed, Expected::AllowedBy);
         let pairs = pairs(policy, from, to);
         for (services, expected) in [(allow, expected), (deny, Expected::Denied)] {
-            for layer4 in services.iter().flat_map(|service| edges.packets(service)) {
-                for (from, to) in
-                    pairs.iter().copied().filter(|(from, _)| can_carry(from.address, layer4.protocol))
-                {
-                    let decision = decide(from, to, layer4);
-                    if !expected.is_met_by(&decision) {
-                        report(Broken { test, from, to, layer4, expected, decision });
-                    }
+            for service in services {
+                let packets: Vec<Layer4> = edges.packets(service).collect();
+                for (from, to) in pairs.iter().copied() {
+                    let carried = packets.iter().filter(|packet| can_carry(from.address, packet.protocol));
+                    let broken = carried.copied().find_map(|layer4| {
+                        let decision = decide(from, to, layer4);
+                        (!expected.is_met_by(&decision)).then_some(Broken {
+                            test,
+                            from,
+                            to,
+                            layer4,
+                            expected,
+                            decision,
+                        })
+                    });
+                    broken.into_iter().for_each(&mut report);
                 }
             }
         }
@@ -188,10 +197,15 @@ fn begins(range: PortRange) -> impl Iterator<Item = u16> {
     [Some(range.first()), range.last().checked_add(1)].into_iter().flatten()
 }
 
-/// The first number of a range, and every edge inside it.
+/// Both ends of a range, and of every stretch into which the edges cut it. One end of each would do for an engine that is
+/// right; the other finds one that is wrong by one.
 fn within(edges: &BTreeSet<u16>, range: PortRange) -> Vec<u16> {
-    let inside = edges.range(range.first()..=range.last()).copied();
-    std::iter::once(range.first()).chain(inside.filter(|edge| *edge != range.first())).collect()
+    let inside = edges.range(range.first()..=range.last()).filter(|edge| **edge != range.first());
+    let ends = inside.flat_map(|edge| [edge - 1, *edge]);
+    let mut numbers: Vec<u16> = [range.first(), range.last()].into_iter().chain(ends).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ proptest! {
             for name in NAMES.into_iter().filter(|name| *name != NAMES[hostile.from]) {
                 for arrived in fabric.received(name) {
                     let Content::Ip(packet) = headers(&arrived).content else { panic!("only IP is forwarded") };
-                    let oracle = Oracle::new(fabric.policy(), "2026-01-01".parse().unwrap());
+                    let oracle = Oracle::new(fabric.policy(), crate::fabric::today());
                     let (source, destination) = (oracle.party(packet.flow.source), oracle.party(packet.flow.destination));
                     let decision = oracle.decide(source, destination, packet.flow.layer4);
                     prop_assert!(decision.verdict.is_allow(), "{} to {name}: {}", NAMES[hostile.from], packet.flow);

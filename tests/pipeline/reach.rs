@@ -32,7 +32,7 @@ fn every_pair_and_service_ends_as_the_evaluator_says() {
             for (at, from) in names.iter().enumerate() {
                 for to in names.iter().filter(|to| *to != from) {
                     let expected = {
-                        let oracle = Oracle::new(fabric.policy(), "2026-01-01".parse().unwrap());
+                        let oracle = Oracle::new(fabric.policy(), crate::fabric::today());
                         let destination = oracle.party(fabric.address(to, ipv4));
                         let source = oracle.party(fabric.address(from, ipv4));
                         assert_eq!(

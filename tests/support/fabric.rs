@@ -22,6 +22,7 @@ use septum::wire::Headers;
 use septum::wire::parse::parse;
 use septum::wire::sketch;
 use septum::wire::vnet_hdr::VnetHeader;
+use septum_rules::date::Date;
 use septum_rules::flow_key::FlowKey;
 use septum_rules::identity::DomainId;
 use septum_rules::load::load_text;
@@ -217,6 +218,11 @@ impl Fabric {
     }
 }
 
+/// The day for which policies are compiled.
+pub(crate) fn today() -> Date {
+    "2026-06-15".parse().unwrap()
+}
+
 fn table() -> Arc<ConnectionTable> {
     Arc::new(ConnectionTable::new(256, Timeouts::default()))
 }
@@ -229,7 +235,7 @@ fn compile(text: &str) -> CompiledPolicy {
         return known.clone();
     }
     let loaded = load_text("test.toml", text).unwrap_or_else(|error| panic!("{error}"));
-    let new = CompiledPolicy::compile(loaded.policy.into(), "2026-01-01".parse().unwrap()).unwrap();
+    let new = CompiledPolicy::compile(loaded.policy.into(), today()).unwrap();
     compiled.insert(text.to_owned(), new.clone());
     new
 }
