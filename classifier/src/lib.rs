@@ -63,6 +63,7 @@ mod identities;
 mod in_force;
 mod intern;
 mod interval;
+mod invariants;
 mod items;
 mod layer4;
 mod limits;
@@ -84,6 +85,7 @@ use septum_rules::proto::Layer4;
 
 pub use self::builder::Builder;
 pub use self::explain::Explanation;
+pub use self::invariants::{AdmittedFlow, InvariantChecker};
 pub use self::limits::{BuildError, Limits};
 pub use self::proof::{Budget, Proof, ProofError, Witness};
 pub use self::reach::{ReachRow, Reachability};

@@ -63,3 +63,43 @@ fn junit_holds_every_test_and_what_broke_it() {
     assert_eq!(report.matches("<failure message=").count(), 1);
     assert_eq!(report.matches("<testcase ").count(), 2);
 }
+
+const INVARIANTS: &str = r#"
+[[invariant]]
+name  = "nobody reaches right by TCP"
+never = { to = "name=right", services = ["tcp"] }
+
+[[invariant]]
+name  = "right opens nothing"
+never = { from = "name=right", to = "any" }
+
+[[invariant]]
+name = "left reaches right at most"
+blast_radius = { of = "name=left", at_most = ["right"] }
+"#;
+
+#[test]
+fn invariants_fail_with_a_witness_also_before_forwarding() {
+    let (_folder, path) = file("policy.toml", &format!("{PAIR}{INVARIANTS}"));
+    let path = path.to_str().unwrap();
+    let witness = format!(
+        "{path}:20:1: invariant `nobody reaches right by TCP` is broken: left (10.1.0.1) -> right (10.1.0.2) tcp/80 is admitted by rule `left-to-right` at {path}:14:1"
+    );
+    for verb in ["test", "check"] {
+        let ran = septum([verb, path]);
+        assert_eq!(ran.status, 1);
+        assert_eq!(ran.stderr.trim_end(), witness);
+    }
+    assert!(septum(["test", path]).stdout.ends_with("2 passed, 1 failed\n"));
+    let ran = septum(["run", path]);
+    assert_eq!(ran.status, 2, "a policy that breaks its own promises never forwards");
+}
+
+#[test]
+fn an_invariant_about_an_island_holds() {
+    let text = format!("{PAIR}{INVARIANTS}").replace("\"tcp/80\"", "\"udp/80\"");
+    let (_folder, path) = file("policy.toml", &text);
+    let ran = septum(["test", "-v", path.to_str().unwrap()]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("ok     invariant `left reaches right at most`"), "{}", ran.stdout);
+}

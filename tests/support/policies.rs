@@ -197,7 +197,8 @@ pub(crate) fn rule() -> impl Strategy<Value = Rule> {
     )
 }
 
-fn selector() -> impl Strategy<Value = Selector> {
+/// Any selector.
+pub(crate) fn selector() -> impl Strategy<Value = Selector> {
     let values = || vec(prop::sample::select(&VALUES[..]).prop_map(Arc::from), 1..3);
     let operator = prop_oneof![
         3 => values().prop_map(Operator::In),
@@ -221,7 +222,8 @@ fn selector() -> impl Strategy<Value = Selector> {
     vec(alternative, 1..3).prop_map(|alternatives| Selector { alternatives })
 }
 
-fn services() -> impl Strategy<Value = Vec<Service>> {
+/// Any list of services.
+pub(crate) fn services() -> impl Strategy<Value = Vec<Service>> {
     let range = || {
         prop_oneof![
             3 => Just(PortRange::ALL),

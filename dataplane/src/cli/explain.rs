@@ -105,9 +105,12 @@ fn with_addresses(
 ) -> Result<(Party, Party), Failure> {
     let (sources, destinations) = (addresses(policy, from), addresses(policy, to));
     let pairs = sources.iter().flat_map(|from| destinations.iter().map(move |to| (*from, *to)));
-    let fits = |address: Option<IpAddr>| match (address, protocol) {
-        (Some(IpAddr::V4(_)), Some(Protocol::ICMPV6)) | (Some(IpAddr::V6(_)), Some(Protocol::ICMP)) => false,
-        _ => true,
+    let fits = |address: Option<IpAddr>| {
+        address.is_none_or(|address| match protocol {
+            Some(Protocol::ICMP) => address.is_ipv4(),
+            Some(Protocol::ICMPV6) => address.is_ipv6(),
+            _ => true,
+        })
     };
     let one_family = |(from, to): &(Option<IpAddr>, Option<IpAddr>)| match (from, to) {
         (Some(from), Some(to)) => from.is_ipv4() == to.is_ipv4(),

@@ -1,11 +1,14 @@
-//! Whether a policy keeps its promises: every `[[test]]`, judged and told.
+//! Whether a policy keeps its promises: every `[[test]]` and `[[invariant]]`, judged and told.
 //!
 //! Reach tests are decided on the reference evaluator and on the compiled object, and both must say the same; packet
-//! tests go through the pipeline. Who prints, and what, is the verb's business.
+//! tests go through the pipeline; invariants are decided on the compiled object for every packet, and the evaluator
+//! confirms the witness. Who prints, and what, is the verb's business.
 
 use std::sync::Arc;
 
+use septum_classifier::{AdmittedFlow, InvariantChecker};
 use septum_rules::endpoint::{Endpoint, Party};
+use septum_rules::invariant::Invariant;
 use septum_rules::oracle::Oracle;
 use septum_rules::policy::Policy;
 use septum_rules::proto::Layer4;
@@ -26,6 +29,8 @@ const MOST_FLOWS: usize = 10;
 pub(super) enum Kind {
     /// A `[[test]]`.
     Test,
+    /// An `[[invariant]]`.
+    Invariant,
 }
 
 impl Kind {
@@ -33,6 +38,7 @@ impl Kind {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Test => "test",
+            Self::Invariant => "invariant",
         }
     }
 }
@@ -80,13 +86,14 @@ impl Outcome {
     }
 }
 
-/// Judges tests, in their order; `sources` is what their spans point into.
+/// Judges tests, then invariants, in their order; `sources` is what their spans point into.
 ///
 /// # Errors
 /// When evaluator and compiled object disagree, which is a fault of this program.
 pub(super) fn judge(
     compiled: &CompiledPolicy,
     tests: &[TestCase],
+    invariants: &[Invariant],
     sources: &Sources,
 ) -> Result<Vec<Outcome>, Failure> {
     let policy = &*compiled.policy;
@@ -97,8 +104,7 @@ pub(super) fn judge(
         found.iter().map(|broken| (broken.test, broken.from, broken.to, broken.layer4)).collect()
     };
     if flows(&by_oracle) != flows(&by_object) {
-        let reason = "the compiled policy differs from its meaning: a fault of septum, not of the policy";
-        return Err(Failure::new(Failure::ENVIRONMENT, reason).fix("please report it, with the policy"));
+        return Err(disagreement());
     }
     let mut outcomes: Vec<Outcome> =
         tests.iter().map(|test| Outcome::new(Kind::Test, &test.name, sources.place(test.span))).collect();
@@ -108,7 +114,41 @@ pub(super) fn judge(
     for failed in packet_test::run_all(compiled, tests) {
         outcomes[failed.test].breach(|| failed.to_string());
     }
+    let checker = InvariantChecker::new(&compiled.classifier, policy);
+    for invariant in invariants {
+        let mut outcome = Outcome::new(Kind::Invariant, &invariant.name, sources.place(invariant.span));
+        if let Some(hops) = checker.violation(invariant) {
+            for AdmittedFlow { source, destination, layer4, .. } in &hops {
+                if !oracle.decide(*source, *destination, *layer4).verdict.is_allow() {
+                    return Err(disagreement());
+                }
+            }
+            outcome.breach(|| witness(compiled, &hops));
+        }
+        outcomes.push(outcome);
+    }
     Ok(outcomes)
+}
+
+fn disagreement() -> Failure {
+    let reason = "the compiled policy differs from its meaning: a fault of septum, not of the policy";
+    Failure::new(Failure::ENVIRONMENT, reason).fix("please report it, with the policy")
+}
+
+/// The packets that break an invariant, one behind the other.
+fn witness(compiled: &CompiledPolicy, hops: &[AdmittedFlow]) -> String {
+    let policy = &*compiled.policy;
+    let hop = |flow: &AdmittedFlow| {
+        let why = match compiled.classifier.verdict(flow.verdict).rule {
+            Some(rule) => {
+                format!("by rule `{}` at {}", policy.rules[rule.index()].name, policy.rule_place(rule))
+            }
+            None => "by default".to_owned(),
+        };
+        let (from, to) = (party_name(policy, flow.source), party_name(policy, flow.destination));
+        format!("{from} -> {to} {} is admitted {why}", flow.layer4)
+    };
+    hops.iter().map(hop).collect::<Vec<_>>().join(", then ")
 }
 
 /// Judges what the policy itself promises.
@@ -116,7 +156,8 @@ pub(super) fn judge(
 /// # Errors
 /// As [`judge`].
 pub(super) fn judge_own(compiled: &CompiledPolicy) -> Result<Vec<Outcome>, Failure> {
-    judge(compiled, &compiled.policy.tests, &compiled.policy.sources)
+    let policy = &*compiled.policy;
+    judge(compiled, &policy.tests, &policy.invariants, &policy.sources)
 }
 
 fn broken(

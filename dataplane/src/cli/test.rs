@@ -35,7 +35,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let mut outcomes = promises::judge_own(&compiled)?;
     for file in &arguments.tests {
         let promised = load_tests(policy_file::input(file)?, &compiled.policy)?;
-        outcomes.extend(promises::judge(&compiled, &promised.tests, &promised.sources)?);
+        outcomes.extend(promises::judge(
+            &compiled,
+            &promised.tests,
+            &promised.invariants,
+            &promised.sources,
+        )?);
     }
     if let Some(file) = &arguments.junit {
         junit::write(file, &arguments.file, &outcomes)?;
