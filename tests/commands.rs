@@ -4,11 +4,15 @@
 mod check;
 #[path = "commands/fmt.rs"]
 mod fmt;
+#[path = "commands/json.rs"]
+mod json;
 #[path = "commands/promises.rs"]
 mod promises;
 
 #[path = "commands/questions.rs"]
 mod questions;
+#[path = "commands/schema.rs"]
+mod schema;
 
 use std::fs;
 use std::io::Write;

@@ -26,6 +26,7 @@ pub mod proto;
 pub mod question;
 mod resolve;
 pub mod rule;
+pub mod schema;
 pub mod segment;
 pub mod selector;
 pub mod source;

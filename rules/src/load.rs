@@ -180,7 +180,7 @@ impl Reader {
             return self
                 .fail(Diagnostic::new(Code::InvalidUtf8, Span::new(file, at..at), message).help(help));
         }
-        let Some(root) = syntax::parse(&text, file, &mut self.sink) else {
+        let Some(root) = syntax::parse(&name, &text, file, &mut self.sink) else {
             self.incomplete = true;
             return;
         };

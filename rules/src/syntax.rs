@@ -1,10 +1,13 @@
-//! TOML text to a tree of spanned values, in file order, whatever the values mean.
+//! Text to a tree of spanned values, in file order, whatever the values mean: TOML, or JSON where a file begins with
+//! `{` (which no TOML file does) or its name ends in `.json`.
 //!
 //! The tree is our own so that nothing above it depends on a parser's types, and because the parser sorts tables
 //! by key while ids and "first declared here" follow the file. Strings borrow from the text.
 //!
 //! Hostile input is bounded here: bytes, an estimate of tokens (the parser holds them all at once), nesting (the
 //! parser refuses 80 levels). Cost: linear in the text.
+
+mod json;
 
 use std::borrow::Cow;
 
@@ -77,14 +80,22 @@ pub(crate) fn decode_utf8(bytes: Vec<u8>) -> (String, Option<(usize, u8)>) {
     }
 }
 
-/// Reads a text as the table at its root, or reports why it is none.
-pub(crate) fn parse<'t>(text: &'t str, file: FileId, sink: &mut Sink) -> Option<Node<'t>> {
+/// Whether a file of this name and text is JSON.
+fn is_json(name: &str, text: &str) -> bool {
+    name.ends_with(".json") || text.trim_start().starts_with('{')
+}
+
+/// Reads the text of the file called `name` as the table at its root, or reports why it is none.
+pub(crate) fn parse<'t>(name: &str, text: &'t str, file: FileId, sink: &mut Sink) -> Option<Node<'t>> {
     if let Some(at) = token_limit(text) {
         let message = format!("the file has more than {MOST_TOKENS} tokens");
         sink.push(
             Diagnostic::new(Code::TooLarge, Span::new(file, at..at), message).help("split it with `include`"),
         );
         return None;
+    }
+    if is_json(name, text) {
+        return json::parse(text, file, sink);
     }
     match DeTable::parse(text) {
         Ok(root) => {

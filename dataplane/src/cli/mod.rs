@@ -18,6 +18,7 @@ mod promises;
 mod reach;
 mod reload;
 mod run;
+mod schema;
 mod summary;
 mod test;
 
@@ -28,7 +29,7 @@ use clap::Subcommand;
 pub enum Verb {
     /// Read a policy, say what is wrong with it, and run its tests
     Check(check::Arguments),
-    /// Run the tests of a policy, its own and those of other files
+    /// Judge a policy by its tests and invariants, its own and those of other files
     Test(test::Arguments),
     /// Say who reaches whom with what, and by which rule
     Reach(reach::Arguments),
@@ -36,6 +37,8 @@ pub enum Verb {
     Explain(explain::Arguments),
     /// Lay policy files out in one way, comments kept
     Fmt(fmt::Arguments),
+    /// Print the shape of policy files as JSON Schema
+    Schema,
     /// Say what the code of a diagnostic means
     ExplainCode(explain_code::Arguments),
     /// Show it: a three-tier shop in namespaces of its own, tried by real sockets and a liar
@@ -56,6 +59,7 @@ pub fn run(verb: &Verb) -> u8 {
         Verb::Reach(arguments) => reach::run(arguments),
         Verb::Explain(arguments) => explain::run(arguments),
         Verb::Fmt(arguments) => fmt::run(arguments),
+        Verb::Schema => schema::run(),
         Verb::ExplainCode(arguments) => explain_code::run(arguments),
         Verb::Demo(arguments) => demo::run(arguments),
         Verb::Import(arguments) => import::run(arguments),

@@ -36,11 +36,11 @@ macro_rules! codes {
 
 codes! {
     InvalidUtf8 = 101, "the file is not UTF-8",
-        "TOML is UTF-8. Save the file as UTF-8; the place is the first byte that is none.";
-    Syntax = 102, "the file is not TOML",
-        "The text breaks the TOML 1.1 grammar. Nothing behind a syntax error is trusted, so names and values are checked only when the syntax is right.";
+        "TOML and JSON are UTF-8. Save the file as UTF-8; the place is the first byte that is none.";
+    Syntax = 102, "the file is neither TOML nor JSON",
+        "The text breaks the TOML 1.1 grammar, or JSON's (RFC 8259) where the file begins with `{` or its name ends in `.json`. Nothing behind a syntax error is trusted, so names and values are checked only when the syntax is right.";
     DuplicateKey = 103, "a key is written twice",
-        "TOML lets a table say each key once, and each `[table]` header appear once. Remove one, or give the second another name.";
+        "A table says each key once, and in TOML each `[table]` header appears once. Remove one, or give the second another name.";
     TooLarge = 104, "a limit was reached",
         "Policies are read with limits on bytes, files, nesting and expanded lists, so that no file can exhaust the reader. The message names the limit.";
     IncludeFailed = 105, "an include could not be read",
