@@ -205,6 +205,10 @@ impl Inventory {
             }
             return;
         }
+        if kind == "List" || kind.ends_with("PolicyList") {
+            import.sink.report(Code::MissingKey, kind_span, format!("the {kind} lacks `items`"));
+            return;
+        }
         let group = api_version.split_once('/').map_or("", |(group, _)| group);
         let Some(is) = Role::of(group, &api_version, &kind) else {
             let message = format!("`{}` of `{}` is not known", shortened(&kind), shortened(&api_version));

@@ -8,7 +8,7 @@ use crate::address::Prefix;
 use crate::diagnostic::{Code, Sink};
 use crate::document::decode::text;
 use crate::document::shortened;
-use crate::selector::LabelExpression;
+use crate::selector::{LabelExpression, Operator, Requirement};
 use crate::syntax::Node;
 
 /// Peers as they are collected.
@@ -47,8 +47,12 @@ pub(super) fn selected_pods(
             requirements.extend(label_selector(node, whose, sink)?);
         }
     }
-    if requirements.is_empty() {
-        requirements.push(any_pod());
+    // What holds where a key is absent would also hold of a workload that is no pod, once somebody adds one.
+    let holds_of_others = |requirement: &Requirement| {
+        matches!(requirement.operator, Operator::NotIn(_) | Operator::DoesNotExist)
+    };
+    if requirements.iter().all(holds_of_others) {
+        requirements.insert(0, any_pod());
     }
     Some(LabelExpression { requirements })
 }
