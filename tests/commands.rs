@@ -2,6 +2,8 @@
 
 #[path = "commands/check.rs"]
 mod check;
+#[path = "commands/docs.rs"]
+mod docs;
 #[path = "commands/fmt.rs"]
 mod fmt;
 #[path = "commands/json.rs"]
