@@ -3,18 +3,19 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::forge::Ends;
-use crate::host::{Host, Outcome, PATIENCE};
+use crate::host::{Host, Outcome, PATIENCE, SILENCE};
 use crate::lab::{Lab, path_text};
 use crate::ping::{Heard, Ping};
-use crate::running::Running;
+use crate::running::{Running, await_end, program};
 use crate::summary::Summary;
 use crate::trio::{TRIO, trio_and};
 
@@ -24,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("events::standard_output_is_theirs_alone", standard_output_is_theirs_alone),
         Trial::test("events::a_full_disk_is_counted", a_full_disk_is_counted),
         Trial::test("events::a_reader_that_stops_blocks_nobody", a_reader_that_stops_blocks_nobody),
+        Trial::test("events::a_reader_that_never_comes_can_be_given_up", a_reader_that_never_comes),
         Trial::test("events::a_reader_that_leaves_is_counted", a_reader_that_leaves_is_counted),
     ]
 }
@@ -145,10 +147,30 @@ fn flood(a: &Host, b: &Host) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A pipe with a name, opened at both ends.
-fn pipe(lab: &Lab) -> Result<(Running, File), Failed> {
+fn make_pipe(lab: &Lab) -> Result<PathBuf, Failed> {
     let path = lab.path("pipe");
     mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+    Ok(path)
+}
+
+/// Opening a pipe waits for its reader; a signal ends that, and there is no device yet that could be left behind.
+fn a_reader_that_never_comes() -> Result<(), Failed> {
+    let lab = Lab::new(TRIO)?;
+    let mut child = program().arg("run").arg(lab.policy()).arg("--events").arg(make_pipe(&lab)?).spawn()?;
+    std::thread::sleep(SILENCE);
+    let has_ended = child.try_wait()?;
+    kill_process(Pid::from_child(&child), Signal::INT)?;
+    let ended = await_end(&mut child);
+    // In case it has not.
+    let _ = child.kill();
+    let _ = child.wait();
+    assert!(has_ended.is_none() && ended.is_ok_and(|status| !status.success()));
+    lab.assert_empty()
+}
+
+/// A pipe with a name, opened at both ends.
+fn pipe(lab: &Lab) -> Result<(Running, File), Failed> {
+    let path = make_pipe(lab)?;
     // Read and write: it does not wait for the other end (fifo(7)).
     let reader = OpenOptions::new().read(true).write(true).open(&path)?;
     let running = Running::start(&lab.policy(), &["--events", path_text(&path)?])?;

@@ -56,6 +56,9 @@ fn lies(a: &Host, b: &Host, c: &Host) -> Vec<(&'static str, Vec<u8>)> {
         ("spoof-nd", claim(136, 2, c, a.mac)),
         ("spoof-nd", claim(136, 2, a, nobody)),
         ("spoof-nd", claim(135, 1, b, nobody)),
+        // A router's advertisement (RFC 4861 section 4.2), and the answer of a DHCP server (RFC 2131).
+        ("rogue-server", to_b(a.mac, a.mac.link_local().into()).icmp(134, 0, [64, 0, 7, 8], &[0; 8])),
+        ("rogue-server", to_b(a.mac, own(true)).udp(67, 68, b"lie")),
         ("vlan-unexpected", tagged),
     ]
 }

@@ -1,6 +1,7 @@
 //! From start to end: signals, counters, devices that disappear under a running switch.
 
 use std::fs;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
@@ -10,11 +11,13 @@ use septum::sys::netlink::Netlink;
 use crate::host::{Outcome, PATIENCE, SILENCE};
 use crate::lab::Lab;
 use crate::ping::{Heard, Ping};
+use crate::running::{program, run_to_its_end};
 use crate::trio::TRIO;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         Trial::test("life::signals_print_and_end", signals_print_and_end),
+        Trial::test("life::a_process_names_its_namespace", a_process_names_its_namespace),
         Trial::test("life::kill_9_leaves_no_device", kill_9_leaves_no_device),
         Trial::test("life::a_device_that_disappears_is_one_event", a_device_that_disappears_is_one_event),
     ]
@@ -42,6 +45,41 @@ fn signals_print_and_end() -> Result<(), Failed> {
         lab.assert_empty()?;
     }
     Ok(())
+}
+
+/// `netns = "pid:N"`, as a container's first process.
+fn a_process_names_its_namespace() -> Result<(), Failed> {
+    let mut lab = Lab::new(TRIO)?;
+    let (a, c) = (lab.host("a"), lab.host("c"));
+    let mut holder = Holder(c.namespace.spawn(Command::new("sleep").arg("1000"))?);
+    let process = holder.0.id();
+    if !fs::read_link("/proc/self")?.ends_with(std::process::id().to_string()) {
+        // This `/proc` numbers processes as another namespace does: the holder's number there is not known here.
+        return Ok(());
+    }
+    lab.write(&TRIO.replacen("netns   = \"c\"", &format!("netns = \"pid:{process}\""), 1))?;
+    let running = lab.start()?;
+    assert_eq!(a.ping(Ping::new(c.address(true)))?, Heard::Reply);
+    // Its end is not the device's: the switch holds what it opened.
+    holder.0.kill()?;
+    holder.0.wait()?;
+    assert_eq!(a.ping(Ping::new(c.address(false)))?, Heard::Reply);
+    running.end(Signal::TERM)?;
+
+    let (status, said) = run_to_its_end(program().arg("run").arg(lab.policy()))?;
+    assert_eq!(status, Some(3), "{said}");
+    assert!(said.contains(&format!("/proc/{process}/ns/net")) && said.contains("fix:"), "{said}");
+    lab.assert_empty()
+}
+
+/// A process that ends with the test.
+struct Holder(Child);
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn kill_9_leaves_no_device() -> Result<(), Failed> {

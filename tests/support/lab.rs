@@ -54,7 +54,7 @@ impl Lab {
         self.add_hosts(&loaded.policy)
     }
 
-    /// A line whose `netns = "NAME"` is made a path; what is a path already stays.
+    /// A line whose `netns = "NAME"` is made a path; what is no name stays.
     fn with_path(&mut self, line: &str) -> Result<String, Failed> {
         let is_key = line.trim_start().starts_with("netns");
         let Some((before, (name, after))) =
@@ -62,7 +62,7 @@ impl Lab {
         else {
             return Ok(line.to_owned());
         };
-        if !is_key || name.starts_with('/') {
+        if !is_key || name.starts_with('/') || name.starts_with("pid:") {
             return Ok(line.to_owned());
         }
         if !self.namespaces.contains_key(name) {

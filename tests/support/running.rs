@@ -110,14 +110,34 @@ impl Running {
     }
 
     fn wait(&mut self) -> Result<ExitStatus, Failed> {
-        let deadline = Instant::now() + LIMIT;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            thread::sleep(Duration::from_millis(5));
+        await_end(&mut self.child)
+    }
+}
+
+/// Waits until a process has ended.
+pub(crate) fn await_end(child: &mut Child) -> Result<ExitStatus, Failed> {
+    let deadline = Instant::now() + LIMIT;
+    while Instant::now() < deadline {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
         }
-        Err("it did not end when it was told to".into())
+        thread::sleep(Duration::from_millis(5));
+    }
+    Err("it did not end".into())
+}
+
+/// A command that ended by itself: its exit status, and what it said on standard error.
+pub(crate) fn run_to_its_end(command: &mut Command) -> Result<(Option<i32>, String), Failed> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let errors = Lines::of(child.stderr.take().ok_or("no pipe")?);
+    let ended = await_end(&mut child);
+    // It has ended, or it is not refused as it should be.
+    let _ = child.kill();
+    let _ = child.wait();
+    let said = errors.rest().join("\n");
+    match ended {
+        Ok(status) => Ok((status.code(), said)),
+        Err(_) => Err(format!("it did not end:\n{said}").into()),
     }
 }
 
