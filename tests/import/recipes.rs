@@ -1,7 +1,10 @@
 //! The recipes that people really use: all are read, and do what their page says.
 
+use std::process::Command;
+
 use septum_rules::import::kubernetes::Options;
 use septum_rules::load::{Input, load_text};
+use serde_json::Value;
 
 use super::support::{Judge, fixtures, import, opening, say};
 
@@ -139,4 +142,40 @@ fn recipes_do_what_their_pages_say() {
         }
     }
     say(&format!("recipes: {flows} flows as their pages say"));
+}
+
+/// The way to check an import: `septum import kubernetes ... -o FILE`, then `septum reach FILE`.
+#[test]
+fn reach_prints_for_each_recipe_what_its_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().expect("a path").to_owned();
+    let septum = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_septum")).args(arguments).output().expect("it starts");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    std::fs::write(path("pods.yaml"), PODS).unwrap();
+    let mut rows_checked = 0;
+    for (name, input) in recipes() {
+        let Some((_, admitted, refused)) = PAGES.iter().find(|(start, ..)| name.starts_with(start)) else {
+            panic!("{name} is new");
+        };
+        std::fs::write(path(&name), input.bytes).unwrap();
+        let policy = path("policy.toml");
+        septum(&["import", "kubernetes", &path("pods.yaml"), &path(&name), "-o", &policy]);
+        for (expected, list) in [("allow", admitted), ("deny", refused)] {
+            for (from, to, protocol, port) in
+                list.iter().filter(|flow| flow.0 != "world" && flow.1 != "world")
+            {
+                let service = format!("{protocol}/{port}");
+                let rows = septum(&["reach", &policy, "--service", &service, "-o", "json"]);
+                let rows: Vec<Value> = serde_json::from_slice(&rows).expect("reach prints JSON");
+                let row = rows.iter().find(|row| row["from"] == *from && row["to"] == *to);
+                let row = row.unwrap_or_else(|| panic!("{name}: no row {from} -> {to}"));
+                assert_eq!(row["verdict"], expected, "{name}: {row}");
+                rows_checked += 1;
+            }
+        }
+    }
+    say(&format!("recipes: {rows_checked} rows of `septum reach` as their pages say"));
 }
