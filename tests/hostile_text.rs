@@ -35,6 +35,43 @@ fn read(bytes: Vec<u8>) {
     }
 }
 
+/// The same policy in JSON.
+fn everything_in_json() -> String {
+    json(&toml::Value::Table(EVERYTHING.parse().expect("TOML")))
+}
+
+fn json(value: &toml::Value) -> String {
+    match value {
+        toml::Value::Table(table) => {
+            let entries: Vec<String> =
+                table.iter().map(|(key, value)| format!("{key:?}: {}", json(value))).collect();
+            format!("{{{}}}", entries.join(",\n"))
+        }
+        toml::Value::Array(items) => {
+            format!("[{}]", items.iter().map(json).collect::<Vec<_>>().join(", "))
+        }
+        toml::Value::Datetime(date) => format!("\"{date}\""),
+        // Nothing in the policy needs an escape that Rust and JSON write differently.
+        toml::Value::String(text) => format!("{text:?}"),
+        toml::Value::Integer(number) => number.to_string(),
+        toml::Value::Float(number) => number.to_string(),
+        toml::Value::Boolean(boolean) => boolean.to_string(),
+    }
+}
+
+#[test]
+fn everything_may_be_said_in_json() {
+    let [toml, json] = [EVERYTHING.to_owned(), everything_in_json()]
+        .map(|text| load_text("policy", &text).unwrap_or_else(|error| panic!("{error}")).policy);
+    assert_eq!(toml.rules.len(), json.rules.len());
+    assert_eq!(toml.workloads.len(), json.workloads.len());
+    assert_eq!(toml.tests.len() + toml.invariants.len(), json.tests.len() + json.invariants.len());
+    assert_eq!(toml.settings, json.settings);
+    for (one, other) in toml.rules.iter().zip(&json.rules) {
+        assert_eq!((&one.name, one.expires, &one.services), (&other.name, other.expires, &other.services));
+    }
+}
+
 /// What is put into the text: pieces of the grammar, at their limits and past them.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
@@ -121,6 +158,25 @@ proptest! {
             let start = at.index(bytes.len() + 1);
             let end = (start + removed).min(bytes.len());
             bytes.splice(start..end, inserted);
+        }
+        read(bytes);
+    }
+
+    #[test]
+    fn random_pieces_of_json(pieces in prop::collection::vec(piece(), 0..60)) {
+        read([b"{\"version\": 1".to_vec(), pieces.concat()].concat());
+    }
+
+    #[test]
+    fn a_right_policy_in_json_with_wrong_pieces(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..12, piece()), 1..6),
+    ) {
+        let mut bytes = everything_in_json().into_bytes();
+        for (at, removed, inserted) in edits {
+            // The first byte is what makes it JSON.
+            let start = 1 + at.index(bytes.len());
+            let end = (start + removed).min(bytes.len());
+            bytes.splice(start.min(end)..end, inserted);
         }
         read(bytes);
     }
