@@ -15,6 +15,7 @@ mod network_policy;
 mod peers;
 mod pod;
 mod ports;
+mod role;
 mod rules;
 mod selector;
 mod write;
@@ -25,6 +26,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use self::pod::{ObjectLabels, Pod, Template};
+use self::role::Role;
 use self::rules::{Directory, Networks, RuleDraft};
 use self::selector::{NAMESPACE_NAME, Whose};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Sink};
@@ -370,76 +372,5 @@ impl Inventory {
             labels.insert(Whose::Pod.key(key), Arc::from(&**value));
         }
         labels
-    }
-}
-
-/// What part an object has in a policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    Namespace,
-    Pod,
-    Template,
-    NetworkPolicy,
-    ClusterPolicy,
-    /// None.
-    Irrelevant,
-}
-
-impl Role {
-    /// `None` for what is not known, and may decide what is admitted.
-    fn of(group: &str, api_version: &str, kind: &str) -> Option<Self> {
-        Some(match (group, kind) {
-            ("", "Namespace") => Self::Namespace,
-            ("", "Pod") => Self::Pod,
-            ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
-            | ("", "ReplicationController")
-            | ("batch", "Job" | "CronJob") => Self::Template,
-            ("networking.k8s.io", "NetworkPolicy") if api_version == "networking.k8s.io/v1" => {
-                Self::NetworkPolicy
-            }
-            (
-                "policy.networking.k8s.io",
-                "ClusterNetworkPolicy" | "AdminNetworkPolicy" | "BaselineAdminNetworkPolicy",
-            ) => Self::ClusterPolicy,
-            (
-                "",
-                "Service"
-                | "ConfigMap"
-                | "Secret"
-                | "ServiceAccount"
-                | "Node"
-                | "Event"
-                | "Endpoints"
-                | "PersistentVolume"
-                | "PersistentVolumeClaim"
-                | "LimitRange"
-                | "ResourceQuota"
-                | "PodTemplate"
-                | "ComponentStatus",
-            )
-            | ("networking.k8s.io", "Ingress" | "IngressClass" | "IPAddress" | "ServiceCIDR")
-            | ("apps", "ControllerRevision")
-            | (
-                "rbac.authorization.k8s.io"
-                | "storage.k8s.io"
-                | "autoscaling"
-                | "policy"
-                | "coordination.k8s.io"
-                | "discovery.k8s.io"
-                | "events.k8s.io"
-                | "scheduling.k8s.io"
-                | "apiextensions.k8s.io"
-                | "apiregistration.k8s.io"
-                | "admissionregistration.k8s.io"
-                | "node.k8s.io"
-                | "certificates.k8s.io",
-                _,
-            ) => Self::Irrelevant,
-            _ => return None,
-        })
-    }
-
-    fn is_cluster_wide(self) -> bool {
-        matches!(self, Self::Namespace | Self::ClusterPolicy)
     }
 }
