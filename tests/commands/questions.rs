@@ -221,3 +221,28 @@ fn what_is_not_one_flow_is_bad_input() {
         assert!(ran.stderr.contains(told), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn a_reader_that_closes_the_pipe_is_no_failure() {
+    use std::process::{Command, Stdio};
+    let (_folder, path) = file("policy.toml", SHOP);
+    let path = path.to_str().unwrap();
+    for arguments in [
+        &["reach", path][..],
+        &["explain", path, "web-1", "shop/pay", "tcp/80"],
+        &["test", "-v", path],
+        &["check", path],
+        &["schema"],
+        &["explain-code"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ran = Command::new(env!("CARGO_BIN_EXE_septum"))
+            .args(arguments)
+            .stdout(Stdio::from(writer))
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success() && !told.contains("panicked"), "{arguments:?}: {told}");
+    }
+}

@@ -171,7 +171,8 @@ fn print(report: &Report) {
 
 fn summarise(report: &Report) {
     let counts = &report.counts;
-    println!(
+    let _ = writeln!(
+        io::stdout(),
         "{}: {} in {}, {}, {}; {}, {}, {} broken; {}",
         report.file,
         counted(counts.workloads, "workload", "workloads"),

@@ -4,6 +4,7 @@
 
 mod format;
 
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -75,10 +76,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let layer4 = one_packet(classifier, from, to, service)?;
     let explained =
         Explained::new(policy, classifier.explain(policy, from, to, layer4), from, to, service, layer4);
-    match arguments.output {
-        Output::Text => print!("{}", explained.text()),
-        Output::Json => println!("{}", explained.json()),
-    }
+    let answer = match arguments.output {
+        Output::Text => explained.text(),
+        Output::Json => format!("{}\n", explained.json()),
+    };
+    // A reader that has seen enough closes the pipe: no failure.
+    let _ = io::stdout().write_all(answer.as_bytes());
     Ok(0)
 }
 
