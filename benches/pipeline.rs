@@ -153,7 +153,7 @@ impl Bench {
             self.next = (self.next + 1) % self.frames.len();
         }
         let time = BurstTime { tick: Tick(1), unix_ms: 0 };
-        self.forwarder.decide(&self.snapshot, A.slot, &mut self.burst, time, &mut self.plan);
+        self.forwarder.decide(&self.snapshot, A, &mut self.burst, time, &mut self.plan);
         let cells = Arc::clone(&self.forwarder.cells);
         deliver(&self.plan, &self.burst, A, &mut self.queues, &mut self.segmenter, &cells);
     }

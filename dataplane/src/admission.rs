@@ -12,7 +12,8 @@ use septum_rules::verdict::{Refusal, Verdict};
 
 use crate::clock::Tick;
 use crate::conntrack::{
-    ConnectionKey, ConnectionTable, Direction, Entry, Found, IcmpRole, Packet, icmp_role,
+    ConnectionKey, ConnectionTable, Direction, Entry, Found, IcmpRole, NO_VERDICT, Packet, Unfollowed,
+    icmp_role,
 };
 use crate::drop_reason::DropReason;
 use crate::snapshot::Snapshot;
@@ -30,6 +31,8 @@ pub struct Candidate<'a> {
     pub destination: IdentityId,
     /// The frame that holds it.
     pub frame: &'a [u8],
+    /// There is somebody to deliver it to: what can never be answered is judged, and not remembered.
+    pub is_deliverable: bool,
 }
 
 /// The packet passes.
@@ -79,7 +82,7 @@ pub fn admit(
         return admit_error(table, snapshot, candidate, now);
     }
     let admitted = admit_whole(table, snapshot, candidate, now)?;
-    if let Some(fragment) = ip.fragment {
+    if let Some(fragment) = ip.fragment.filter(|_| candidate.is_deliverable) {
         follow_fragments(table, snapshot, ip, fragment, admitted, now)?;
     }
     Ok(admitted)
@@ -121,6 +124,9 @@ fn admit_whole(
         return Err(DropReason::TcpNoConnection.into());
     }
     let verdict = judge(snapshot, candidate.source, candidate.destination, flow.layer4)?;
+    if !candidate.is_deliverable {
+        return Ok(Admitted { verdict: Some(verdict), is_new: true });
+    }
     open(table, snapshot, (&key, hash, direction), packet, verdict, now)
 }
 
@@ -172,9 +178,11 @@ fn standing(
     entry: &Entry,
 ) -> Result<Admitted, Refused> {
     if entry.is_judged_by(snapshot.policy_generation) {
-        return Ok(Admitted { verdict: Some(VerdictId(entry.verdict())), is_new: false });
+        return Ok(Admitted { verdict: entry.verdict().map(VerdictId), is_new: false });
     }
-    if snapshot.established == Established::Keep {
+    // For a burst, another worker may be ahead of this one; what the newer policy admitted is not for the older to end.
+    let is_ahead = entry.is_judged_after(snapshot.policy_generation);
+    if is_ahead || snapshot.established == Established::Keep {
         return Ok(Admitted { verdict: None, is_new: false });
     }
     // As its opening packet was, whichever side sends now.
@@ -215,16 +223,14 @@ fn follow_fragments(
     now: Tick,
 ) -> Result<(), Refused> {
     let key = ConnectionKey::of_fragments(&ip.flow, fragment.identification);
-    let verdict = admitted.verdict.map_or(0, |verdict| verdict.0);
-    table
-        .open_fragments(
-            &key,
-            table.hash(&key),
-            fragment.length / 8,
-            (snapshot.policy_generation, verdict),
-            now,
-        )
-        .map_err(|_| DropReason::ConnectionTableFull.into())
+    let verdict = admitted.verdict.map_or(NO_VERDICT, |verdict| verdict.0);
+    let judged = (snapshot.policy_generation, verdict);
+    table.open_fragments(&key, table.hash(&key), fragment.length / 8, judged, now).map_err(|unfollowed| {
+        match unfollowed {
+            Unfollowed::Full => DropReason::ConnectionTableFull.into(),
+            Unfollowed::Overlap => DropReason::FragmentOverlap.into(),
+        }
+    })
 }
 
 fn admit_later_fragment(
@@ -242,7 +248,7 @@ fn admit_later_fragment(
     if fragment.offset / 8 < entry.note() {
         return Err(DropReason::FragmentOverlap.into());
     }
-    Ok(Admitted { verdict: Some(VerdictId(entry.verdict())), is_new: false })
+    Ok(Admitted { verdict: entry.verdict().map(VerdictId), is_new: false })
 }
 
 impl Snapshot {

@@ -145,7 +145,7 @@ reasons! {
         NoRoute = "no-route",
         /// The time to live ran out on the way through the gateway.
         TtlExceeded = "ttl-exceeded",
-        /// Larger than the egress port's MTU, and must not be fragmented.
+        /// Larger than the egress port's MTU; the switch never fragments.
         TooBig = "too-big",
         /// ARP or neighbour discovery for an address that nobody in the segment has.
         UnknownNeighbour = "unknown-neighbour",

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use septum_rules::flow_key::FlowKey;
 use septum_rules::identity::{IdentityId, SegmentId};
 use septum_rules::mac::MacAddress;
 
@@ -53,7 +54,7 @@ pub fn resolve(
     let segment = directory.segment(member.segment);
     let address = ip.flow.destination;
     if headers.destination.is_group() {
-        let fits = is_group(segment, address) && group_mac_fits(headers.destination, address);
+        let fits = is_group(segment, address) && headers.destination == group_mac(address);
         return if fits { Ok(Destination::Group) } else { Err(DropReason::AddressMismatch) };
     }
     let is_to_gateway = headers.destination == segment.gateway_mac;
@@ -61,16 +62,17 @@ pub fn resolve(
         return match is_to_gateway {
             // Nobody's own address, and yet to one station: the gates would judge another flow than is delivered.
             _ if is_group(segment, address) => Err(DropReason::AddressMismatch),
-            true if leaves(segment, address) => Ok(Destination::Nowhere),
+            true if leaves(segment, &ip.flow) => Ok(Destination::Nowhere),
             true => Err(DropReason::NoRoute),
             false => Err(unknown(directory, member, headers.destination)),
         };
     };
     match port {
-        None if is_to_gateway => Ok(Destination::Gateway(identity)),
+        // The gateway answers at its MAC, in the families in which the segment has one.
+        None if is_to_gateway && segment.routes(address.is_ipv4()) => Ok(Destination::Gateway(identity)),
         None => Err(unknown(directory, member, headers.destination)),
         Some(port) if port == member.port => Err(DropReason::Hairpin),
-        Some(port) if is_to_gateway => match leaves(segment, address) {
+        Some(port) if is_to_gateway => match leaves(segment, &ip.flow) {
             true if directory.segment(home).routes(address.is_ipv4()) => {
                 Ok(Destination::Routed { port, segment: home, identity })
             }
@@ -88,14 +90,16 @@ pub fn resolve(
     }
 }
 
-fn is_group(segment: &SegmentEntry, address: IpAddr) -> bool {
+/// Whether an address means more than one station of a segment.
+pub fn is_group(segment: &SegmentEntry, address: IpAddr) -> bool {
     address.is_multicast() || segment.is_broadcast(address)
 }
 
-/// Whether packets to `address` leave the segment through its gateway: it has one of the family, and the address is not
-/// link-local (RFC 4291 section 2.5.6: routers must not forward those).
-fn leaves(segment: &SegmentEntry, address: IpAddr) -> bool {
-    segment.routes(address.is_ipv4()) && !is_link_local(address)
+/// Whether a packet leaves the segment through its gateway: that has an address of the family, and neither end is
+/// link-local (RFC 4291 section 2.5.6: routers must not forward packets from or to such addresses).
+fn leaves(segment: &SegmentEntry, flow: &FlowKey) -> bool {
+    let is_local = is_link_local(flow.source) || is_link_local(flow.destination);
+    segment.routes(flow.destination.is_ipv4()) && !is_local
 }
 
 fn is_link_local(address: IpAddr) -> bool {
@@ -113,17 +117,18 @@ fn unknown(directory: &Directory, member: &Member, mac: MacAddress) -> DropReaso
     }
 }
 
-/// Whether a group MAC is the one that the address maps to (RFC 1112 section 6.4, RFC 2464 section 7).
-fn group_mac_fits(mac: MacAddress, address: IpAddr) -> bool {
+/// The MAC behind which packets to a group address travel (RFC 1112 section 6.4, RFC 2464 section 7); broadcast where it is no
+/// multicast address.
+pub fn group_mac(address: IpAddr) -> MacAddress {
     match address {
         IpAddr::V4(v4) if v4.is_multicast() => {
             let [_, b, c, d] = v4.octets();
-            mac.0 == [0x01, 0x00, 0x5e, b & 0x7f, c, d]
+            MacAddress([0x01, 0x00, 0x5e, b & 0x7f, c, d])
         }
-        IpAddr::V4(_) => mac == MacAddress::BROADCAST,
+        IpAddr::V4(_) => MacAddress::BROADCAST,
         IpAddr::V6(v6) => {
             let [.., a, b, c, d] = v6.octets();
-            mac.0 == [0x33, 0x33, a, b, c, d]
+            MacAddress([0x33, 0x33, a, b, c, d])
         }
     }
 }

@@ -70,8 +70,9 @@ fn admit_ip(member: &Member, ip: &IpPacket) -> Result<Source, DropReason> {
     // ICMP redirect and router advertisement (RFC 792, RFC 1256): workloads are no routers.
     let is_icmp_router =
         layer4.protocol == Protocol::ICMP && matches!(layer4.icmp_type_code(), Some((5 | 9, _)));
-    let is_dhcp_server = layer4.protocol == Protocol::UDP
-        && ((layer4.source, layer4.destination) == DHCP || (layer4.source, layer4.destination) == DHCPV6);
+    // Servers speak to the client's port; clients do not mind from which (RFC 8415 section 7.2).
+    let client = if ip.flow.source.is_ipv4() { DHCP.1 } else { DHCPV6.1 };
+    let is_dhcp_server = layer4.protocol == Protocol::UDP && layer4.destination == client;
     if is_icmp_router || is_dhcp_server {
         return Err(DropReason::RogueServer);
     }

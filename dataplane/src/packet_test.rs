@@ -19,7 +19,8 @@ use crate::clock::{BurstTime, Tick};
 use crate::conntrack::{ConnectionTable, Timeouts};
 use crate::counters::WorkerCells;
 use crate::delivery::Plan;
-use crate::directory::gateway_mac;
+use crate::directory::SegmentEntry;
+use crate::forwarding::{group_mac, is_group};
 use crate::pipeline::{End, Forwarder};
 use crate::port::PortId;
 use crate::responder::AnswerBudgets;
@@ -76,7 +77,8 @@ impl Bench {
 
     fn run(&mut self, policy: &Policy, test: &PacketTest) -> Result<(), String> {
         let workload = &policy.workloads[test.workload.index()];
-        let frame = build(policy, workload, test)?;
+        let segment = self.snapshot.directory.segment(workload.segment);
+        let frame = build(policy, workload, segment, test)?;
         let mut forwarder = Forwarder {
             worker: 0,
             table: Arc::new(ConnectionTable::new(64, Timeouts::default())),
@@ -88,8 +90,8 @@ impl Bench {
         self.burst.clear();
         self.burst.push(&frame);
         let time = BurstTime { tick: Tick(1), unix_ms: 0 };
-        let slot = self.ports[&workload.name].slot;
-        forwarder.decide(&self.snapshot, slot, &mut self.burst, time, &mut self.plan);
+        let port = self.ports[&workload.name];
+        forwarder.decide(&self.snapshot, port, &mut self.burst, time, &mut self.plan);
         let (admitted, reason) = match self.plan.ends()[0] {
             End::Forward(_) | End::Copied | End::Replied => (true, None),
             End::Dropped(reason) | End::Rejected(reason) => (false, Some(reason)),
@@ -114,7 +116,12 @@ impl Bench {
 
 /// The frame that the test describes, as its workload would send it: to the neighbour that has the destination, or
 /// to the gateway.
-fn build(policy: &Policy, workload: &Workload, test: &PacketTest) -> Result<Vec<u8>, String> {
+fn build(
+    policy: &Policy,
+    workload: &Workload,
+    segment: &SegmentEntry,
+    test: &PacketTest,
+) -> Result<Vec<u8>, String> {
     let own_mac =
         workload.mac.ok_or_else(|| format!("`{}` has no MAC, so it can send nothing", workload.name))?;
     let ipv4 = test.destination.is_ipv4();
@@ -126,15 +133,14 @@ fn build(policy: &Policy, workload: &Workload, test: &PacketTest) -> Result<Vec<
         .source
         .or(declared)
         .ok_or_else(|| format!("`{}` has no address of the destination's family", workload.name))?;
-    let segment = &policy.segments[workload.segment.index()];
-    let is_neighbour =
-        |other: &&Workload| other.segment == workload.segment && other.addresses.contains(&test.destination);
-    let next_hop = policy
-        .workloads
-        .iter()
-        .find(is_neighbour)
-        .and_then(|neighbour| neighbour.mac)
-        .unwrap_or_else(|| gateway_mac(&segment.name));
+    let is_neighbour = |other: &&Workload| {
+        other.segment == workload.segment && other.all_addresses().any(|address| address == test.destination)
+    };
+    let neighbour = policy.workloads.iter().find(is_neighbour).and_then(|neighbour| neighbour.mac);
+    let next_hop = match is_group(segment, test.destination) {
+        true => group_mac(test.destination),
+        false => neighbour.unwrap_or(segment.gateway_mac),
+    };
     let flow = FlowKey {
         domain: DomainId::default(),
         source,

@@ -17,7 +17,7 @@ use crate::admission::{self, Candidate};
 use crate::burst::{Burst, ETHERNET};
 use crate::clock::BurstTime;
 use crate::conntrack::ConnectionTable;
-use crate::counters::WorkerCells;
+use crate::counters::{Cell, WorkerCells};
 use crate::delivery::Plan;
 use crate::drop_reason::DropReason;
 use crate::flow_log::{Event, FlowLog, is_logged};
@@ -76,6 +76,8 @@ struct Account {
     flow: Option<FlowKey>,
     verdict: Option<VerdictId>,
     is_new: bool,
+    /// The verdicts are counted already (a group packet has one for each receiver).
+    is_counted: bool,
     egress: Option<u16>,
 }
 
@@ -85,7 +87,7 @@ impl Forwarder {
     pub fn decide(
         &mut self,
         snapshot: &Snapshot,
-        ingress: u16,
+        ingress: PortId,
         burst: &mut Burst,
         time: BurstTime,
         plan: &mut Plan,
@@ -110,9 +112,12 @@ impl Forwarder {
         plan: &mut Plan,
         account: &mut Account,
     ) -> End {
-        let Some(member) = at.snapshot.directory.member(at.ingress) else {
-            return DropReason::Undescribed.into();
-        };
+        if at.snapshot.is_stale(at.time) {
+            return DropReason::PolicyStale.into();
+        }
+        // A slot that has a new owner says nothing of the old one's last frames.
+        let member = at.snapshot.directory.member(at.ingress.slot).filter(|member| member.port == at.ingress);
+        let Some(member) = member else { return DropReason::Undescribed.into() };
         let frame = burst.frame(index);
         let Some(vnet) = VnetHeader::read(frame) else { return DropReason::FrameSize.into() };
         // Borrowed: the headers are a hundred bytes, and moving them out of the result would copy them.
@@ -136,7 +141,12 @@ impl Forwarder {
             Content::Ip(ip) => match (ip.neighbour, source) {
                 (Some(neighbour), _) => asking.solicitation(ip, &neighbour),
                 (None, Source::Identity(source)) => {
-                    decide_ip(&self.table, at.snapshot, ip, source, asking, plan, account)
+                    let way = Way {
+                        table: &self.table,
+                        snapshot: at.snapshot,
+                        hits: &at.snapshot.hits[self.worker],
+                    };
+                    way.decide_ip(ip, source, asking, plan, account)
                 }
                 // Whoever has no address yet may only talk to the switch, and that was dealt with.
                 (None, Source::Unaddressed) => DropReason::Absorbed.into(),
@@ -147,7 +157,7 @@ impl Forwarder {
     /// Counts a frame's end, once, and logs it if it is to be logged.
     fn count(&mut self, at: &At<'_>, length: usize, end: End, account: &Account) {
         let At { snapshot, ingress, time } = *at;
-        let cells = self.cells.port(ingress);
+        let cells = self.cells.port(ingress.slot);
         cells.received.add(1);
         cells.received_bytes.add(length.saturating_sub(ETHERNET) as u64);
         let reason = match end {
@@ -164,7 +174,7 @@ impl Forwarder {
                 Some(reason)
             }
         };
-        if let Some(verdict) = account.verdict {
+        if let Some(verdict) = account.verdict.filter(|_| !account.is_counted) {
             snapshot.hits[self.worker][verdict.index()].add(1);
         }
         let Some(log) = &self.log else { return };
@@ -179,7 +189,7 @@ impl Forwarder {
         if is_logged {
             let event = Event {
                 unix_ms: time.unix_ms,
-                ingress,
+                ingress: ingress.slot,
                 egress: account.egress,
                 flow: account.flow,
                 reason,
@@ -194,49 +204,62 @@ impl Forwarder {
 /// What is the same for all frames of a burst.
 struct At<'a> {
     snapshot: &'a Snapshot,
-    ingress: u16,
+    ingress: PortId,
     time: BurstTime,
 }
 
-/// Decides about an IP packet whose source is known to be its sender's.
-fn decide_ip(
-    table: &ConnectionTable,
-    snapshot: &Snapshot,
-    ip: &IpPacket,
-    source: IdentityId,
-    mut asking: Asking<'_>,
-    plan: &mut Plan,
-    account: &mut Account,
-) -> End {
-    let destination = match forwarding::resolve(&snapshot.directory, asking.member, asking.headers, ip) {
-        Ok(destination) => destination,
-        Err(reason) => return reason.into(),
-    };
-    let identity = match destination {
-        Destination::Group => return group::copy(snapshot, asking.member, ip, source, asking.index, plan),
-        Destination::Gateway(_) if icmp::is_echo_request(ip.flow.layer4) && ip.fragment.is_none() => {
-            return asking.echo();
-        }
-        Destination::Bridged { identity, port } | Destination::Routed { identity, port, .. } => {
-            account.egress = Some(port.slot);
-            identity
-        }
-        Destination::Gateway(identity) => identity,
-        Destination::Nowhere => snapshot.classifier.identify(ip.flow.destination),
-    };
-    let candidate =
-        Candidate { ip, source, destination: identity, frame: &asking.burst.frame(asking.index)[ETHERNET..] };
-    let admission = admission::admit(table, snapshot, &candidate, asking.now);
-    match admission {
-        Ok(admitted) => {
-            account.verdict = admitted.verdict;
-            account.is_new = admitted.is_new;
-            routing::dispatch(snapshot, ip, destination, &mut asking)
-        }
-        Err(refused) => {
-            account.verdict = refused.verdict;
-            account.is_new = true;
-            refused.reason.into()
+/// What deciding about an IP packet reads and counts in.
+struct Way<'a> {
+    table: &'a ConnectionTable,
+    snapshot: &'a Snapshot,
+    /// This worker's cells by verdict.
+    hits: &'a [Cell],
+}
+
+impl Way<'_> {
+    /// Decides about an IP packet whose source is known to be its sender's.
+    fn decide_ip(
+        &self,
+        ip: &IpPacket,
+        source: IdentityId,
+        mut asking: Asking<'_>,
+        plan: &mut Plan,
+        account: &mut Account,
+    ) -> End {
+        let snapshot = self.snapshot;
+        let destination = match forwarding::resolve(&snapshot.directory, asking.member, asking.headers, ip) {
+            Ok(destination) => destination,
+            Err(reason) => return reason.into(),
+        };
+        let (identity, is_deliverable) = match destination {
+            Destination::Group => {
+                let (end, verdict) = group::copy(snapshot, self.hits, ip, source, &asking, plan);
+                *account = Account { verdict, is_new: true, is_counted: true, ..*account };
+                return end;
+            }
+            Destination::Gateway(_) if icmp::is_echo_request(ip.flow.layer4) && ip.fragment.is_none() => {
+                return asking.echo();
+            }
+            Destination::Bridged { identity, port } | Destination::Routed { identity, port, .. } => {
+                account.egress = Some(port.slot);
+                (identity, true)
+            }
+            Destination::Gateway(identity) => (identity, false),
+            Destination::Nowhere => (snapshot.classifier.identify(ip.flow.destination), false),
+        };
+        let frame = &asking.burst.frame(asking.index)[ETHERNET..];
+        let candidate = Candidate { ip, source, destination: identity, frame, is_deliverable };
+        match admission::admit(self.table, snapshot, &candidate, asking.now) {
+            Ok(admitted) => {
+                account.verdict = admitted.verdict;
+                account.is_new = admitted.is_new;
+                routing::dispatch(snapshot, ip, destination, &mut asking)
+            }
+            Err(refused) => {
+                account.verdict = refused.verdict;
+                account.is_new = true;
+                refused.reason.into()
+            }
         }
     }
 }

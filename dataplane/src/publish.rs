@@ -5,7 +5,7 @@
 //! snapshot until no worker holds it, and frees it on its own thread.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use arc_swap::ArcSwap;
 
@@ -88,6 +88,8 @@ impl Publisher {
     pub fn collect(&mut self, mut bury: impl FnMut(&Snapshot)) {
         self.retired.retain(|snapshot| {
             let unused = Arc::strong_count(snapshot) == 1;
+            // What its last reader counted before it let go is to be seen.
+            fence(Ordering::Acquire);
             if unused {
                 bury(snapshot);
             }

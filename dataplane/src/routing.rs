@@ -53,6 +53,6 @@ pub fn dispatch(
 }
 
 /// Whether the packet, or each segment of a super-frame, fits an MTU.
-fn fits(frame: &[u8], ip: &IpPacket, mtu: u16) -> bool {
+pub fn fits(frame: &[u8], ip: &IpPacket, mtu: u16) -> bool {
     VnetHeader::read(frame).is_some_and(|vnet| longest_packet(&vnet, ip) <= usize::from(mtu))
 }

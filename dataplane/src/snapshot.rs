@@ -11,6 +11,7 @@ use septum_rules::date::Date;
 use septum_rules::policy::{Established, Policy};
 use septum_rules::verdict::{Decider, Gate};
 
+use crate::clock::BurstTime;
 use crate::counters::Cell;
 use crate::directory::Directory;
 use crate::port::PortId;
@@ -30,6 +31,9 @@ pub struct Snapshot {
     pub directory: Directory,
     /// Frames admitted or refused by each verdict, a row of cells a worker.
     pub hits: Box<[Box<[Cell]>]>,
+    /// From when on it may not be forwarded by, in milliseconds since 1970: a rule's last valid day is over, and whoever should
+    /// have compiled the policy anew has not.
+    pub stale_from_ms: Option<u64>,
     /// What becomes of connections that an earlier policy admitted.
     pub established: Established,
 }
@@ -70,10 +74,19 @@ impl Snapshot {
             policy_generation,
             directory: Directory::build(&policy, &classifier, ports),
             hits: (0..workers).map(|_| row()).collect(),
+            stale_from_ms: classifier.valid_until().map(|day| day.to_unix_seconds() * 1000 + Self::GRACE_MS),
             established: policy.settings.established,
             policy,
             classifier,
         }
+    }
+
+    /// How long a new compile may take, and a clock that was set may go unnoticed.
+    const GRACE_MS: u64 = 120_000;
+
+    /// Whether it may not be forwarded by any more.
+    pub fn is_stale(&self, now: BurstTime) -> bool {
+        self.stale_from_ms.is_some_and(|from| now.unix_ms >= from)
     }
 
     /// How often each rule decided, summed over workers, added to `totals` by rule name and gate.

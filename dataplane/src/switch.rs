@@ -29,7 +29,7 @@ pub struct Options {
     pub workers: usize,
     /// Connections that the table holds at the most.
     pub connections: usize,
-    /// Ports that it holds at the most, counting those that are gone but whose slot was not taken again.
+    /// Ports that it holds at the most.
     pub ports: usize,
     /// Where the flow log goes.
     pub events: Option<Box<dyn Write + Send>>,
@@ -245,6 +245,7 @@ impl<Q: PortQueue + Send + 'static> Switch<Q> {
                 worker.tell(Command::Attach(id, queue));
             }
         }
+        self.workers.iter().for_each(|worker| worker.waker.wake());
         self.publish(compiled);
         for worker in &self.workers {
             gone.iter().for_each(|port| worker.tell(Command::Detach(*port)));
@@ -285,11 +286,10 @@ impl<Q: PortQueue + Send + 'static> Switch<Q> {
         self.compiled = compiled.clone();
         let generation = self.publisher.slot().load().generation + 1;
         let workers = self.workers.len();
-        self.names.add(Names {
-            policy_generation: self.policy_generation,
-            compiled: compiled.clone(),
-            ports: self.slots.names(),
-        });
+        if self.log.is_some() {
+            let (policy_generation, ports) = (self.policy_generation, self.slots.names());
+            self.names.add(Names { policy_generation, compiled: compiled.clone(), ports });
+        }
         let next =
             Snapshot::new(compiled, &self.slots.by_workload, workers, generation, self.policy_generation);
         self.publisher.publish(next);

@@ -224,7 +224,7 @@ impl<Q: PortQueue> Worker<Q> {
         let worked = !self.burst.is_empty();
         if worked {
             let snapshot = self.snapshots.current();
-            self.forwarder.decide(snapshot, port.slot, &mut self.burst, BurstTime::now(), &mut self.plan);
+            self.forwarder.decide(snapshot, port, &mut self.burst, BurstTime::now(), &mut self.plan);
             let cells = &self.forwarder.cells;
             deliver(&self.plan, &self.burst, port, &mut self.queues, &mut self.segmenter, cells);
         }

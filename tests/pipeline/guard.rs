@@ -131,3 +131,21 @@ fn answers_are_limited_for_each_port_alone() {
     fabric.now.0 += 1;
     assert_eq!(fabric.outcome("api-1", &frame), Ok(()));
 }
+
+#[test]
+fn a_dhcp_server_is_known_by_the_clients_port_whatever_its_own() {
+    let open = format!(
+        "{SHOP}\n[[rule]]\nname = \"lan\"\nfrom = \"segment=app\"\nto = \"segment=app\"\nallow = [\"udp\"]\n"
+    );
+    for (ipv4, client) in [(true, 68), (false, 546)] {
+        for source in [67, 547, 1067] {
+            let mut fabric = Fabric::new(&open);
+            let offer = Layer4::ports(Protocol::UDP, source, client);
+            assert_eq!(
+                fabric.try_flow("api-1", "ops-1", ipv4, offer),
+                Err(DropReason::RogueServer),
+                "{source}"
+            );
+        }
+    }
+}

@@ -132,3 +132,39 @@ fn a_packet_larger_than_the_next_link_is_answered_with_its_mtu() {
         assert_eq!(errors[0][transport + 6..transport + 8], 1280u16.to_be_bytes());
     }
 }
+
+#[test]
+fn a_link_local_source_stays_on_its_link() {
+    // Routed, it would be judged as an address that lies in none of the sender's named networks.
+    let mut fabric = Fabric::new(SHOP);
+    let mut flow = fabric.flow("web-1", "ops-1", false, API);
+    flow.source = fabric.mac("web-1").link_local().into();
+    let frame = fabric.opening("web-1", &flow);
+    assert_eq!(fabric.outcome("web-1", &frame), Err(DropReason::NoRoute));
+}
+
+#[test]
+fn a_segment_without_a_gateway_has_none_to_answer() {
+    let closed = SHOP.replace("gateway = [\"10.30.0.1\", \"fd00:30::1\"]\n", "");
+    let mut fabric = Fabric::new(&closed);
+    let mut flow = fabric.flow("db-1", "db-1", true, Layer4::icmp(Protocol::ICMP, 8, 0));
+    flow.destination = "10.20.0.1".parse().unwrap();
+    let frame = fabric.opening("db-1", &flow);
+    assert_eq!(fabric.outcome("db-1", &frame), Err(DropReason::UnknownDestination));
+}
+
+#[test]
+fn what_can_never_be_delivered_takes_no_room_among_connections() {
+    let open = format!(
+        "{SHOP}\n[[rule]]\nname = \"out\"\nside = \"egress\"\nfrom = \"app=api\"\nallow = [\"any\"]\n"
+    );
+    let mut fabric = Fabric::new(&open);
+    for host in 1..100 {
+        let mut flow = fabric.flow("api-1", "api-1", true, API);
+        flow.destination = std::net::Ipv4Addr::new(192, 0, 2, host).into();
+        let frame = fabric.opening("api-1", &flow);
+        assert_eq!(fabric.outcome("api-1", &frame), Err(DropReason::NoRoute));
+        fabric.received("api-1");
+    }
+    assert_eq!(fabric.connections(), 0);
+}

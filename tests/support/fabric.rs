@@ -194,7 +194,7 @@ impl Fabric {
         let queue = self.queues.get_mut(port).expect("the port is attached");
         queue.receive(&mut self.burst).expect("memory does not disappear");
         let time = BurstTime { tick: self.now, unix_ms: 0 };
-        self.forwarder.decide(&self.snapshot, port.slot, &mut self.burst, time, &mut self.plan);
+        self.forwarder.decide(&self.snapshot, port, &mut self.burst, time, &mut self.plan);
         let cells = Arc::clone(&self.forwarder.cells);
         deliver(&self.plan, &self.burst, port, &mut self.queues, &mut self.segmenter, &cells);
         assert_eq!(self.total().imbalance(), None, "every frame has one end");

@@ -1,7 +1,7 @@
 //! `septum run FILE`: forward frames by a policy, until told to stop.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -92,8 +92,8 @@ fn forward(
     let to_stderr = arguments.events.as_deref() == Some(Path::new("-"));
     loop {
         let midnight = match switch.compiled().classifier.valid_until() {
-            // A little late rather than a little early, and never longer than an hour: clocks are set.
-            Some(day) => after(Duration::from_secs(seconds_until(day).clamp(1, 3600))),
+            // A little late rather than a little early, and never longer than a minute: clocks are set, machines sleep.
+            Some(day) => after(Duration::from_secs(seconds_until(day).clamp(1, 60))),
             None => never(),
         };
         let reports = switch.reports().clone();
@@ -271,7 +271,8 @@ fn open_events(path: &Path) -> Result<Box<dyn Write + Send>, Failure> {
     if path == Path::new("-") {
         return Ok(Box::new(io::stdout()));
     }
-    let file = File::create(path).map_err(|error| {
+    // Appended to: what an earlier run recorded is evidence.
+    let file = OpenOptions::new().create(true).append(true).open(path).map_err(|error| {
         let reason = format_args!("the event log `{}` cannot be written", path.display());
         Failure::because(Failure::INPUT, reason, &error).fix("name a file in a folder that you may write")
     })?;

@@ -39,9 +39,11 @@ impl ConnectionKey {
     /// The key of a flow, and this packet's direction in it.
     ///
     /// `echo_identifier` is that of an ICMP query or reply. Queries have no two ports: the asking end gets the identifier,
-    /// the answering end the type of the query, so a request of the other side is another connection.
+    /// the answering end the type of the query; and the key says which end asks, since an identifier may equal a type.
+    /// So a request of the other side is another connection.
     pub fn of(flow: &FlowKey, echo_identifier: u16) -> (Self, Direction) {
-        let (source_port, destination_port) = match icmp_role(flow.layer4) {
+        let role = icmp_role(flow.layer4);
+        let (source_port, destination_port) = match role {
             Some(IcmpRole::Query(asked)) => (echo_identifier, asked),
             Some(IcmpRole::Reply(asked)) => (asked, echo_identifier),
             Some(IcmpRole::Other) => (0, flow.layer4.destination),
@@ -49,11 +51,18 @@ impl ConnectionKey {
         };
         let source = (to_mapped_bits(flow.source), source_port);
         let destination = (to_mapped_bits(flow.destination), destination_port);
-        if source <= destination {
+        let (mut key, direction) = if source <= destination {
             (Self::pack(flow.domain, flow.layer4.protocol, source, destination), Direction::Up)
         } else {
             (Self::pack(flow.domain, flow.layer4.protocol, destination, source), Direction::Down)
-        }
+        };
+        let low_asks = match role {
+            Some(IcmpRole::Query(_)) => direction == Direction::Up,
+            Some(IcmpRole::Reply(_)) => direction == Direction::Down,
+            _ => false,
+        };
+        key.0[4] |= if low_asks { LOW_ASKS } else { 0 };
+        (key, direction)
     }
 
     /// The key under which the fragments of one packet are followed; directed, so it never meets a connection's.
@@ -106,6 +115,9 @@ impl ConnectionKey {
     }
 }
 
+/// Marks the key of an ICMP query whose lower end asks; beside [`FRAGMENTS`].
+const LOW_ASKS: u64 = 1 << 9;
+
 /// Marks a key of fragments; above the protocol's eight bits, below the domain's.
 const FRAGMENTS: u64 = 1 << 8;
 
@@ -127,7 +139,7 @@ pub fn icmp_role(layer4: Layer4) -> Option<IcmpRole> {
     }
     let (icmp_type, code) = layer4.icmp_type_code()?;
     Some(match (layer4.protocol, icmp_type, code) {
-        // RFC 792: echo and timestamp carry an identifier.
+        // RFC 792. Only an echo's identifier is read: the timestamps of two hosts are one conversation.
         (Protocol::ICMP, 8 | 13, 0) => IcmpRole::Query(asked(icmp_type)),
         (Protocol::ICMP, 0, 0) => IcmpRole::Reply(asked(8)),
         (Protocol::ICMP, 14, 0) => IcmpRole::Reply(asked(13)),
@@ -171,6 +183,19 @@ mod tests {
         assert_eq!(ConnectionKey::of(&reply, 77), (key, direction.reversed()));
         assert_ne!(ConnectionKey::of(&request("10.0.0.2", "10.0.0.1"), 77).0, key);
         assert_eq!(key.flow(direction), request("10.0.0.1", "10.0.0.2"));
+    }
+
+    #[test]
+    fn an_identifier_that_equals_the_type_is_no_way_back_in() {
+        for (a, b, protocol, asked) in
+            [("10.0.0.1", "10.0.0.2", Protocol::ICMP, 8), ("fd00::1", "fd00::2", Protocol::ICMPV6, 128)]
+        {
+            let identifier = u16::from(asked) << 8;
+            let request = |from, to| flow(from, to, Layer4::icmp(protocol, asked, 0));
+            let (there, _) = ConnectionKey::of(&request(a, b), identifier);
+            let (back, _) = ConnectionKey::of(&request(b, a), identifier);
+            assert_ne!(there, back);
+        }
     }
 
     #[test]

@@ -10,4 +10,4 @@ mod table;
 
 pub use key::{ConnectionKey, Direction, IcmpRole, icmp_role};
 pub use state::{Packet, Phase, Step, Timeouts};
-pub use table::{ConnectionTable, Entry, Found, TableFull};
+pub use table::{ConnectionTable, Entry, Found, NO_VERDICT, TableFull, Unfollowed};

@@ -107,6 +107,8 @@ impl State {
     fn step_syn(self, from_opener: bool) -> Step {
         match self.phase {
             Phase::TimeWait | Phase::Reset => Step::Reopen,
+            // An end that died without its FIN, and whose successor takes the same port.
+            Phase::Closing if from_opener => Step::Reopen,
             _ if from_opener => Step::Continue(self),
             Phase::SynSent => Step::Continue(Self { phase: Phase::SynReceived, ..self }),
             // The answering side opens towards the opener: its right to do so was never judged.

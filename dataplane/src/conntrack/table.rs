@@ -33,7 +33,14 @@ const FINGERPRINT: u64 = 0xffff_ffff_0000_0000;
 
 /// Bits of the policy generation that an entry keeps. A connection would have to sleep through a million policy
 /// changes, to the very number, to escape its recheck.
-const GENERATION_BITS: u32 = 20;
+const GENERATIONS: u32 = (1 << 20) - 1;
+
+/// What stands for no verdict; the limits of the compiled policy are far below it.
+pub const NO_VERDICT: u32 = (1 << 28) - 1;
+
+/// Entries of a bucket that fragments may take: identifications cost a sender nothing, connections need an admitted
+/// opening each, and those must not be crowded out.
+const FRAGMENT_WAYS: usize = 2;
 
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -50,6 +57,15 @@ pub struct ConnectionTable {
 /// The bucket has no room for another connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableFull;
+
+/// Why the fragments of a packet are not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfollowed {
+    /// No entry is free for fragments.
+    Full,
+    /// A first fragment of the same packet, of another length, is followed already.
+    Overlap,
+}
 
 /// A live entry, as it was when it was found.
 #[derive(Clone, Copy, Debug)]
@@ -79,12 +95,19 @@ impl Entry {
 
     /// Whether the policy of `generation` has judged this connection.
     pub fn is_judged_by(&self, generation: u32) -> bool {
-        self.generation() == generation & ((1 << GENERATION_BITS) - 1)
+        self.generation() == generation & GENERATIONS
     }
 
-    /// The index into that policy's verdict table.
-    pub fn verdict(&self) -> u32 {
-        (self.verdict_word >> 16) as u32 & 0x0fff_ffff
+    /// Whether a later policy than that of `generation` has: one that another worker already forwards by.
+    pub fn is_judged_after(&self, generation: u32) -> bool {
+        let ahead = self.generation().wrapping_sub(generation) & GENERATIONS;
+        ahead != 0 && ahead <= GENERATIONS / 2
+    }
+
+    /// The index into that policy's verdict table; none for fragments of a connection that was kept unjudged.
+    pub fn verdict(&self) -> Option<u32> {
+        let verdict = (self.verdict_word >> 16) as u32 & NO_VERDICT;
+        (verdict != NO_VERDICT).then_some(verdict)
     }
 
     fn state(&self) -> State {
@@ -109,7 +132,7 @@ const fn state_word(seen: Tick, control: u64, bits: u16) -> u64 {
 
 /// Puts generation, verdict and reuse count into a verdict word.
 const fn verdict_word(generation: u32, verdict: u32, control: u64) -> u64 {
-    (generation as u64) << 44 | (verdict as u64 & 0x0fff_ffff) << 16 | control >> 2 & 0xffff
+    (generation as u64) << 44 | (verdict as u64 & NO_VERDICT as u64) << 16 | control >> 2 & 0xffff
 }
 
 impl ConnectionTable {
@@ -127,7 +150,9 @@ impl ConnectionTable {
             hasher.write_u128(u128::from(pair[0]) << 64 | u128::from(pair[1]));
         }
         hasher.write_u64(key.0[4]);
-        hasher.finish()
+        let hash = hasher.finish();
+        // Fragments begin with their bucket's first entry: they may take only a few, and must find those again.
+        if ConnectionKey::rest_is_fragments(key.0[4]) { hash & !(WAYS as u64 - 1) } else { hash }
     }
 
     /// The entries of a key's bucket, beginning with the one that its hash prefers.
@@ -250,10 +275,11 @@ impl ConnectionTable {
         self.insert(key, hash, state.to_bits(), judged, now)
     }
 
-    /// Follows the fragments of a packet whose first was admitted; `note` is 13 bits of the caller's.
+    /// Follows the fragments of a packet whose first was admitted; `note` is 13 bits of the caller's: how far that reaches.
     ///
     /// # Errors
-    /// [`TableFull`], as for [`ConnectionTable::open`].
+    /// [`Unfollowed::Overlap`] when another first fragment of this identification reaches elsewhere;
+    /// [`Unfollowed::Full`] when the few entries that fragments may take are taken.
     pub fn open_fragments(
         &self,
         key: &ConnectionKey,
@@ -261,8 +287,14 @@ impl ConnectionTable {
         note: u16,
         judged: (u32, u32),
         now: Tick,
-    ) -> Result<(), TableFull> {
-        self.insert(key, hash, note, judged, now)
+    ) -> Result<(), Unfollowed> {
+        match self.find_any(key, hash, now) {
+            Some(known) if known.is_judged_by(judged.0) && known.note() == note => return Ok(()),
+            Some(known) if known.is_judged_by(judged.0) => return Err(Unfollowed::Overlap),
+            Some(outdated) => self.end(&outdated),
+            None => {}
+        }
+        self.insert(key, hash, note, judged, now).map_err(|TableFull| Unfollowed::Full)
     }
 
     /// The live entry of a key, whatever packet asks: of a connection that an error quotes, or of fragments.
@@ -284,7 +316,8 @@ impl ConnectionTable {
             }
             self.end(&existing);
         }
-        let index = self.claim_free(hash, now).ok_or(TableFull)?;
+        let ways = if ConnectionKey::rest_is_fragments(key.0[4]) { FRAGMENT_WAYS } else { WAYS };
+        let index = self.claim_free(hash, ways, now).ok_or(TableFull)?;
         let words = self.words(index);
         let claimed = words[0].load(Ordering::Relaxed);
         fence(Ordering::Release);
@@ -295,13 +328,15 @@ impl ConnectionTable {
         words[6].store(state_word(now, live, bits), Ordering::Relaxed);
         words[7].store(verdict_word(judged.0, judged.1, live), Ordering::Relaxed);
         words[0].store(live, Ordering::Release);
+        // Of two workers that both store first and look then, at least one must see the other.
+        fence(Ordering::SeqCst);
         self.settle_duplicates(key, hash, index, live);
         Ok(())
     }
 
-    /// Claims the first entry of the bucket that holds nothing live; its control word is then ours alone.
-    fn claim_free(&self, hash: u64, now: Tick) -> Option<usize> {
-        for index in self.bucket(hash) {
+    /// Claims the first of some entries of the bucket that holds nothing live; its control word is then ours alone.
+    fn claim_free(&self, hash: u64, ways: usize, now: Tick) -> Option<usize> {
+        for index in self.bucket(hash).take(ways) {
             let words = self.words(index);
             let control = words[0].load(Ordering::Acquire);
             let free = match control & KIND {

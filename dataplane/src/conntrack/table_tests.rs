@@ -38,10 +38,11 @@ fn a_connection_is_found_from_both_sides_until_it_expires() {
     table.open(&key, hash, direction, SYN_PACKET, (7, 42), second(0)).unwrap();
     let Found::Connection(entry) = find(direction.reversed(), ACK_PACKET, second(1)) else { panic!() };
     assert!(entry.is_judged_by(7) && !entry.is_judged_by(8));
-    assert_eq!((entry.verdict(), entry.opened()), (42, direction));
+    assert_eq!((entry.verdict(), entry.opened()), (Some(42), direction));
     table.rejudged(&entry, 8, 43);
     let Found::Connection(entry) = find(direction, ACK_PACKET, second(1)) else { panic!() };
-    assert!(entry.is_judged_by(8) && entry.verdict() == 43);
+    assert!(entry.is_judged_by(8) && entry.verdict() == Some(43));
+    assert!(entry.is_judged_after(7) && !entry.is_judged_after(8) && !entry.is_judged_after(9));
     assert!(matches!(find(direction, ACK_PACKET, second(121)), Found::None), "SYN sent lasts 120 s");
     assert!(matches!(find(direction, SYN_PACKET, second(121)), Found::None));
 }
@@ -84,6 +85,24 @@ fn a_full_bucket_refuses_and_keeps_what_lives() {
 }
 
 #[test]
+fn fragments_cannot_crowd_connections_out() {
+    let table = ConnectionTable::new(WAYS, Timeouts::default());
+    let flow = key(0).0.flow(Direction::Up);
+    let follow = |identification, note| {
+        let key = ConnectionKey::of_fragments(&flow, identification);
+        table.open_fragments(&key, table.hash(&key), note, (1, 1), second(0))
+    };
+    let followed = (0..100).filter(|identification| follow(*identification, 3).is_ok()).count();
+    assert_eq!(followed, FRAGMENT_WAYS);
+    assert_eq!(follow(0, 3), Ok(()), "the same first fragment again");
+    assert_eq!(follow(0, 4), Err(Unfollowed::Overlap));
+    assert_eq!(follow(100, 3), Err(Unfollowed::Full));
+    for (key, direction) in (0..(WAYS - FRAGMENT_WAYS) as u32).map(key) {
+        assert_eq!(table.open(&key, table.hash(&key), direction, SYN_PACKET, (1, 1), second(0)), Ok(()));
+    }
+}
+
+#[test]
 fn an_ended_entry_leaves_the_ones_behind_it_reachable() {
     let table = ConnectionTable::new(WAYS, Timeouts::default());
     let keys: Vec<_> = (0..WAYS as u32).map(key).collect();
@@ -123,7 +142,7 @@ fn threads_that_open_and_end_the_same_connections_never_mix_them_up() {
                     match table.find(&key, hash, direction, ACK_PACKET, second(0)) {
                         Found::Connection(entry) => {
                             // The verdict is the key's number: anything else is another connection's entry.
-                            assert_eq!(entry.verdict(), number);
+                            assert_eq!(entry.verdict(), Some(number));
                             hits.fetch_add(1, Ordering::Relaxed);
                             table.advance(&entry, direction, ACK_PACKET, second(0));
                             if random >> 60 == 0 {
