@@ -14,6 +14,8 @@ mod killed;
 mod rootless;
 #[path = "ports/sandbox.rs"]
 mod sandbox;
+#[path = "ports/shield.rs"]
+mod shield;
 #[path = "ports/traffic.rs"]
 mod traffic;
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     trials.extend(rootless::trials());
     trials.extend(killed::trials());
     trials.extend(devices::trials());
+    trials.extend(shield::trials());
     trials.extend(traffic::trials());
     namespace::run_trials(trials)
 }

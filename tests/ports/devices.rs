@@ -311,10 +311,10 @@ fn link_in(namespace: &NetworkNamespace, name: &str) -> std::io::Result<Link> {
     namespace.run(|| Netlink::open()?.link(name)).map_err(std::io::Error::other)?
 }
 
-type Raw = (Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>);
+pub(crate) type Raw = (Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>);
 
 /// An independent raw sender and receiver on a device.
-fn raw(namespace: &NetworkNamespace, device: &str) -> Result<Raw, Failed> {
+pub(crate) fn raw(namespace: &NetworkNamespace, device: &str) -> Result<Raw, Failed> {
     namespace.run(|| -> Result<_, Failed> {
         let found = datalink::interfaces().into_iter().find(|interface| interface.name == device);
         let config = Config { read_timeout: Some(Duration::from_secs(2)), ..Config::default() };

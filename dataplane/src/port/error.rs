@@ -71,6 +71,31 @@ pub enum PortError {
         /// The device.
         device: String,
     },
+    /// The device belongs to a bridge, a bond or a VRF device.
+    #[error(
+        "the device `{device}` belongs to a bridge, a bond or a VRF, which would take its frames past the switch"
+    )]
+    Enslaved {
+        /// The device.
+        device: String,
+    },
+    /// Somebody else's traffic control is on the device.
+    #[error(
+        "the device `{device}` has traffic control of its own on ingress, so the host cannot be kept from its frames"
+    )]
+    ForeignTrafficControl {
+        /// The device.
+        device: String,
+    },
+    /// The kernel cannot keep the host's stack from the device's frames.
+    #[error("the kernel cannot keep the host from the frames of `{device}`")]
+    Unshielded {
+        /// The device.
+        device: String,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
     /// Another step failed.
     #[error("cannot {step} `{device}`")]
     Step {
@@ -124,6 +149,15 @@ impl PortError {
             ),
             Self::Busy { .. } => {
                 "end the process that holds it; a VM whose hypervisor holds the TAP is joined with `packet = NAME`"
+                    .to_owned()
+            }
+            Self::Enslaved { device } => format!("take it out: `ip link set {device} nomaster`"),
+            Self::ForeignTrafficControl { device } => format!(
+                "look at it (`tc filter show dev {device} ingress`), and delete it: `tc qdisc del dev {device} clsact`, \
+                 or `ingress` where it is one"
+            ),
+            Self::Unshielded { .. } => {
+                "use a kernel with CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF (modules `sch_ingress`, `cls_bpf`)"
                     .to_owned()
             }
             Self::Step { source, .. } => match source.raw_os_error() {

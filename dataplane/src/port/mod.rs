@@ -10,6 +10,7 @@ pub mod inside;
 pub mod memory;
 pub mod open;
 pub mod packet;
+mod shield;
 pub mod tap;
 pub mod veth;
 

@@ -9,6 +9,7 @@ use super::any::AnyQueue;
 use super::error::PortError;
 use super::inside::Inside;
 use super::memory::MemoryQueue;
+use super::shield::Shield;
 use super::{Offloads, OwnedLink, PortQueue, entered, packet, tap, veth};
 use crate::sys::namespace::NetworkNamespace;
 use crate::sys::tun;
@@ -22,6 +23,7 @@ pub struct Port {
     offloads: Offloads,
     queues: Vec<AnyQueue>,
     _made: Option<OwnedLink>,
+    _shield: Option<Shield>,
 }
 
 /// What a port turned out to be.
@@ -91,7 +93,9 @@ impl Port {
             if spec.configure && spec.namespace.is_some() { substitute } else { Substitute::Never };
         let (device, queues, made) = match (spec.kind, substitute) {
             (PortKind::Packet, _) => {
-                (Device::Packet, of_packet(entered(namespace, || packet::open(spec, queues))?), None)
+                let (queues, shield) = entered(namespace, || packet::open(spec, queues))?;
+                let port = Self::of(Arc::clone(&spec.device), Device::Packet, of_packet(queues), None);
+                return Ok(Self { _shield: Some(shield), ..port });
             }
             (PortKind::Tap, Substitute::Always) => as_veth()?,
             (PortKind::Tap, _) => match entered(namespace, || tap::open(spec, inside, queues)) {
@@ -114,7 +118,7 @@ impl Port {
 
     fn of(name: Arc<str>, device: Device, queues: Vec<AnyQueue>, made: Option<OwnedLink>) -> Self {
         let offloads = queues.first().map_or(Offloads::NONE, PortQueue::offloads);
-        Self { name, device, offloads, queues, _made: made }
+        Self { name, device, offloads, queues, _made: made, _shield: None }
     }
 
     /// The name of its device.

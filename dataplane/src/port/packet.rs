@@ -6,8 +6,9 @@
 //! buffer is full, without telling; frames of protocols whose super-frames have no virtio description (SCTP) are
 //! lost. One recvmsg(2) or sendmsg(2) a frame.
 //!
-//! The device is raised, gets the MTU, and the stack on this side of it is silenced: ARP and IPv6 are switched off
-//! there and stay so. Nothing else of it is configured, as the workload is on its far side.
+//! The device is raised and gets the MTU. The stack on this side hears nothing of it while the port is open
+//! ([`super::shield`]), and says nothing: ARP and IPv6 are switched off there and stay so. Nothing else of it is
+//! configured, as the workload is on its far side.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -16,6 +17,7 @@ use septum_rules::workload::PortSpec;
 
 use super::error::PortError;
 use super::inside::set_mtu;
+use super::shield::Shield;
 use super::{Offloads, PortGone, PortQueue, TransmitOutcome};
 use crate::burst::{Burst, Frames};
 use crate::drop_reason::UndeliveredReason;
@@ -130,9 +132,9 @@ impl PortQueue for PacketQueue {
     }
 }
 
-/// Opens the queues of a device that exists, in the calling thread's namespace: silences the host's stack on it,
-/// sets its MTU and raises it.
-pub(super) fn open(spec: &PortSpec, queues: usize) -> Result<Vec<PacketQueue>, PortError> {
+/// Opens the queues of a device that exists, in the calling thread's namespace: keeps the host's stack from
+/// it, sets its MTU and raises it. When a step fails, the shield is gone again.
+pub(super) fn open(spec: &PortSpec, queues: usize) -> Result<(Vec<PacketQueue>, Shield), PortError> {
     let device = &*spec.device;
     let step = |step| PortError::step(device, step);
     let mut netlink = Netlink::open().map_err(step("look for"))?;
@@ -140,10 +142,11 @@ pub(super) fn open(spec: &PortSpec, queues: usize) -> Result<Vec<PacketQueue>, P
         Some(libc::ENODEV) => PortError::Missing { device: device.to_owned() },
         _ => step("look for")(error),
     })?;
-    silence(&mut netlink, &link)?;
-    set_mtu(&mut netlink, &link, spec.mtu)?;
-    netlink.set_up(link.index, true).map_err(step("raise"))?;
-    queues_of(&link, queues, false)
+    let mut shield = Shield::raise(netlink, &link)?;
+    silence(shield.netlink(), &link)?;
+    set_mtu(shield.netlink(), &link, spec.mtu)?;
+    shield.netlink().set_up(link.index, true).map_err(step("raise"))?;
+    Ok((queues_of(&link, queues, false)?, shield))
 }
 
 /// The queues of a device that is up.
@@ -158,7 +161,7 @@ pub(super) fn queues_of(link: &Link, queues: usize, private: bool) -> Result<Vec
         .collect()
 }
 
-/// Keeps this side's own stack from asking or answering anything on the device.
+/// Keeps this side's own stack from asking anything on the device.
 pub(super) fn silence(netlink: &mut Netlink, link: &Link) -> Result<(), PortError> {
     netlink.set_arp(link.index, false).map_err(PortError::step(&link.name, "silence"))?;
     // Either is enough; both are refused where there is no IPv6 at all.

@@ -12,4 +12,5 @@ pub mod packet;
 pub mod sandbox;
 pub mod signal;
 pub mod sysctl;
+pub mod traffic_control;
 pub mod tun;

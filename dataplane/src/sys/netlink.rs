@@ -44,6 +44,8 @@ pub struct Link {
     pub mtu: u32,
     /// Whether it is administratively up.
     pub up: bool,
+    /// The bridge, bond or VRF device that it belongs to.
+    pub master: Option<u32>,
     /// What made it (`tun`, `veth` ...); `None` for hardware and the loopback device.
     pub kind: Option<String>,
     /// How the TUN driver made it.
@@ -246,17 +248,17 @@ impl Netlink {
         self.request(RouteNetlinkMessage::SetLink(request))
     }
 
-    fn create(&mut self, message: RouteNetlinkMessage) -> io::Result<()> {
+    pub(super) fn create(&mut self, message: RouteNetlinkMessage) -> io::Result<()> {
         self.exchange(message, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, |_| {})
     }
 
-    fn request(&mut self, message: RouteNetlinkMessage) -> io::Result<()> {
+    pub(super) fn request(&mut self, message: RouteNetlinkMessage) -> io::Result<()> {
         self.exchange(message, NLM_F_ACK, |_| {})
     }
 
     /// Sends one request and reads its answers: to the end of a dump, to the acknowledgement where one is asked
     /// for, else to the first.
-    fn exchange(
+    pub(super) fn exchange(
         &mut self,
         message: RouteNetlinkMessage,
         flags: u16,
@@ -310,6 +312,7 @@ fn read_link(message: RouteNetlinkMessage) -> Option<Link> {
         mac: None,
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
+        master: None,
         kind: None,
         tun: None,
     };
@@ -317,6 +320,7 @@ fn read_link(message: RouteNetlinkMessage) -> Option<Link> {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Controller(index) => link.master = (index != 0).then_some(index),
             LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(MacAddress),
             LinkAttribute::LinkInfo(information) => {
                 for entry in information {
