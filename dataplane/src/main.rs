@@ -1,5 +1,6 @@
 //! The `septum` command.
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -18,5 +19,12 @@ struct Command {
 }
 
 fn main() -> ExitCode {
+    // What the library notices beside its results, such as the first frame that a device refuses.
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
     ExitCode::from(cli::run(&Command::parse().verb))
 }
