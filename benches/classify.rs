@@ -4,6 +4,7 @@
 //! `cargo bench -p septum-classifier --bench classify`
 
 #[path = "support/shapes.rs"]
+#[allow(dead_code, reason = "shared with other benches, which use the rest")]
 mod shapes;
 
 use std::hint::black_box;

@@ -4,7 +4,7 @@
 #[path = "support/policies.rs"]
 mod policies;
 
-use policies::{packets, parties, policy, today};
+use policies::{packets, parties, policy, rule, today};
 use proptest::prelude::*;
 use septum_classifier::{Budget, Classifier, ProofError, VerdictId, Witness};
 use septum_rules::date::Date;
@@ -13,6 +13,7 @@ use septum_rules::identity::RuleId;
 use septum_rules::oracle::Oracle;
 use septum_rules::policy::Policy;
 use septum_rules::proto::Layer4;
+use septum_rules::rule::{Action, Rule};
 use septum_rules::verdict::{Decider, Decision, GateDecision, Refusal, Verdict};
 
 /// A fixed share of all combinations, so that a case takes milliseconds and its failures come back.
@@ -103,6 +104,35 @@ proptest! {
             prop_assert_eq!(by_name(&policy, &decision), by_name(&shuffled, &again));
             let keys = (before.identify_party(source), after.identify_party(source));
             prop_assert_eq!(before.identity_key(keys.0), after.identity_key(keys.1));
+        }
+    }
+
+    /// What was admitted stays admitted, at either gate on its own too. The added rule comes with the tier and the
+    /// priority of one that is there.
+    #[test]
+    fn adding_an_allow_removes_no_admission(
+        policy in policy(),
+        added in rule(),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let mut added = Rule { name: "added".into(), action: Action::Allow, audit: false, expires: None, ..added };
+        if !policy.rules.is_empty() {
+            let beside = at.get(&policy.rules);
+            (added.tier, added.priority) = (beside.tier, beside.priority);
+        }
+        let mut wider = policy.clone();
+        wider.rules.push(added);
+        let before = Classifier::build(&policy, today()).unwrap();
+        let after = Classifier::build(&wider, today()).unwrap();
+        for (source, destination, layer4) in combinations(&wider, 2_000) {
+            let (was, is) = (
+                before.decide(source, destination, layer4),
+                after.decide(source, destination, layer4),
+            );
+            let kept = is.verdict.is_allow() || !was.verdict.is_allow();
+            prop_assert!(kept, "{:?} -> {:?} {}: {:?}", source, destination, layer4, is);
+            prop_assert!(is.egress.admits || !was.egress.admits, "egress: {:?} then {:?}", was, is);
+            prop_assert!(is.ingress.admits || !was.ingress.admits, "ingress: {:?} then {:?}", was, is);
         }
     }
 

@@ -215,7 +215,8 @@ fn the_references_own_policy_is_right() {
     let page = std::fs::read_to_string(page).unwrap();
     let texts: Vec<&str> =
         page.split("```toml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
-    let [shop, names, promises] = texts[..] else { panic!("three texts") };
-    let policy = policy(&format!("{shop}{names}{promises}"));
+    let [shop, names, promises, accepted] = texts[..] else { panic!("four texts") };
+    let policy = policy(&format!("{shop}{names}{promises}{accepted}"));
+    assert_eq!(policy.allows.len(), 2);
     assert_eq!((policy.tests.len(), policy.invariants.len(), policy.services.len()), (2, 3, 3));
 }

@@ -328,3 +328,87 @@ proptest! {
         }
     }
 }
+
+/// All that is found, as code and place.
+fn all_found(rules: &str) -> Vec<String> {
+    let warnings = lint(&policy(rules), today()).warnings;
+    warnings.items.iter().map(|item| item.code.to_string()).collect()
+}
+
+/// Something for every kind of name, and one finding too many for `far-1`.
+const FINDINGS: &str = r#"
+near = ["10.98.0.0/16"]
+[service]
+spare = ["tcp/1"]
+[[rule]]
+name = "everything"
+from = "any"
+to = "any"
+allow = ["any"]
+expires = 2026-06-02
+[[rule]]
+name = "nothing"
+from = "app=wbe"
+to = "app=api"
+allow = ["tcp/80"]
+"#;
+
+#[test]
+fn what_the_file_allows_is_not_reported() {
+    let before = all_found(FINDINGS);
+    let allow = |entry: &str| format!("{FINDINGS}[[lint.allow]]\n{entry}\nreason = \"until March\"\n");
+    let without = |gone: &str| before.iter().filter(|code| *code != gone).cloned().collect::<Vec<_>>();
+    for (code, name) in [
+        ("S0916", "rule = \"everything\""),
+        ("S0915", "rule = \"everything\""),
+        ("S0918", "rule = \"nothing\""),
+        ("S0919", "service = \"spare\""),
+        ("S0920", ""),
+    ] {
+        assert!(before.iter().any(|found| found == code), "{code} is not in {before:?}");
+        let after = all_found(&allow(&format!("code = \"{code}\"\n{name}")));
+        assert_eq!(after, without(code), "{code} {name}");
+    }
+}
+
+#[test]
+fn an_allow_is_about_what_it_names_and_nothing_else() {
+    let before = all_found(FINDINGS);
+    for entry in [
+        "code = \"S0916\"\nrule = \"nothing\"",
+        "code = \"S0920\"\nservice = \"spare\"",
+        "code = \"S0917\"\nworkload = \"far-1\"",
+        "code = \"S0912\"",
+    ] {
+        let text = format!("{FINDINGS}[[lint.allow]]\n{entry}\nreason = \"until March\"\n");
+        let after = all_found(&text);
+        let expected: Vec<String> = before.iter().cloned().chain(["S0923".to_owned()]).collect();
+        assert_eq!(after, expected, "{entry}");
+    }
+}
+
+#[test]
+fn each_workload_with_open_gates_is_allowed_on_its_own() {
+    let rules = r#"
+[workload.legacy-1]
+segment = "app"
+ip = "10.2.0.21"
+open = "ingress"
+[workload.legacy-2]
+segment = "app"
+ip = "10.2.0.22"
+open = "ingress"
+[[lint.allow]]
+code = "S0922"
+workload = "legacy-1"
+reason = "measured until March"
+"#;
+    let warnings = lint(&policy(rules), today()).warnings;
+    let open: Vec<&str> = warnings
+        .items
+        .iter()
+        .filter(|item| matches!(item.code, Code::OpenByDefault | Code::UnusedAllow))
+        .map(|item| item.message.as_str())
+        .collect();
+    assert_eq!(open, ["gates that admit what no rule decides: `legacy-2`"]);
+}

@@ -82,6 +82,49 @@ pub(crate) fn mesh(workloads: usize, rules: usize, percent: usize) -> Policy {
     policy(&text)
 }
 
+/// The text of a policy as a company has it: `workloads` replicas of services, twenty each, in segments of 200, and
+/// `rules` rules that each admit one service to another on a port or two.
+pub(crate) fn services_text(workloads: usize, rules: usize) -> String {
+    const REPLICAS: usize = 20;
+    const IN_A_SEGMENT: usize = 200;
+    let services = workloads.div_ceil(REPLICAS);
+    let mut text = String::from("version = 1\n");
+    for at in 0..workloads.div_ceil(IN_A_SEGMENT) {
+        writeln!(
+            text,
+            "[segment.s{at}]\nsubnet = [\"10.{at}.0.0/16\"]\ngateway = [\"10.{at}.255.254\"]\nlabels = {{ zone = \"z{}\" }}",
+            at % 4
+        )
+        .expect("a string takes everything");
+    }
+    for at in 0..workloads {
+        let (segment, host, service) = (at / IN_A_SEGMENT, at % IN_A_SEGMENT + 1, at / REPLICAS);
+        writeln!(
+            text,
+            "[workload.w{at}]\ntap = \"t{at}\"\nsegment = \"s{segment}\"\nmac = \"02:00:00:00:{:02x}:{:02x}\"\nip = [\"10.{segment}.0.{host}\"]\nlabels = {{ app = \"a{service}\", env = \"e{}\" }}",
+            at >> 8,
+            at & 255,
+            service % 3
+        )
+        .expect("a string takes everything");
+    }
+    for at in 0..rules {
+        let (from, to) = (mix(at * 2) % services, mix(at * 2 + 1) % services);
+        let (tcp, udp) = (1024 + mix(at + 7) % 40_000, 1024 + mix(at + 11) % 40_000);
+        let allow = if at.is_multiple_of(2) {
+            format!("\"tcp/{tcp}\"")
+        } else {
+            format!("\"tcp/{tcp}\", \"udp/{udp}\"")
+        };
+        writeln!(
+            text,
+            "[[rule]]\nname = \"r{at}\"\nfrom = \"app=a{from}\"\nto = \"app=a{to}\"\nallow = [{allow}]"
+        )
+        .expect("a string takes everything");
+    }
+    text
+}
+
 /// A fixed scatter of numbers (the finaliser of splitmix64).
 pub(crate) fn mix(number: usize) -> usize {
     let mut mixed = (number as u64).wrapping_add(0x9e37_79b9_7f4a_7c15);

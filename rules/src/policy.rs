@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::address::Prefix;
+use crate::diagnostic::Code;
 use crate::identity::{NetworkId, RuleId, SegmentId, WorkloadId};
 use crate::invariant::Invariant;
 use crate::proto::Service;
@@ -35,6 +36,8 @@ pub struct Policy {
     pub tests: Vec<TestCase>,
     /// What must hold for every packet.
     pub invariants: Vec<Invariant>,
+    /// Findings of the lint that are not to be reported.
+    pub allows: Vec<Allow>,
     /// File-wide settings.
     pub settings: Settings,
     /// What it was read from.
@@ -87,6 +90,19 @@ pub struct Uplink {
     /// The networks whose addresses it may bring in.
     pub networks: Vec<NetworkId>,
     /// Where it is declared.
+    pub span: Span,
+}
+
+/// An entry of `[lint]`: a finding that the policy's authors accept.
+#[derive(Clone, Debug)]
+pub struct Allow {
+    /// The code of the finding.
+    pub code: Code,
+    /// Where the one thing that it may be about is declared; `None` is everything.
+    pub about: Option<Span>,
+    /// Why, in the authors' words.
+    pub reason: Arc<str>,
+    /// Where the entry stands.
     pub span: Span,
 }
 

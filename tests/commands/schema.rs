@@ -31,6 +31,8 @@ fn with_unknown_key(definition: &str) -> Value {
         "packet" | "expect" => json!({ "test": [{ "name": "x", "packet": unknown, "expect": unknown }] }),
         "flows" => inside("invariant", "never"),
         "blast_radius" => inside("invariant", "blast_radius"),
+        "lint" => json!({ "lint": unknown }),
+        "lint_allow" => json!({ "lint": { "allow": [unknown] } }),
         other => panic!("a new object in the schema: {other}"),
     };
     policy["version"] = json!(1);

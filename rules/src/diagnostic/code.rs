@@ -78,9 +78,9 @@ codes! {
     UnknownNetwork = 303, "no network has this name",
         "`cidr:NAME` and an uplink's `cidr` refer to the names in `[cidr]`.";
     UnknownWorkload = 304, "no workload has this name",
-        "Tests and invariants name workloads as `[workload.NAME]` declares them.";
+        "Tests, invariants and `[lint]` name workloads as `[workload.NAME]` declares them.";
     UnknownRule = 305, "no rule has this name",
-        "A test's `by` names a `[[rule]]`.";
+        "A test's `by`, and a `rule` in `[lint]`, name a `[[rule]]`.";
     DuplicateName = 306, "a name is declared twice",
         "Names are unique among their kind, through all included files. The related place is the first declaration.";
     ServiceCycle = 307, "services refer to each other in a circle",
@@ -188,6 +188,8 @@ codes! {
         "Everything that the rule allows goes between segments of which one has no gateway (of that address family), and the switch routes only between gateways.";
     OpenByDefault = 922, "gates that are open by default",
         "What no rule decides passes these gates. `run` refuses such a policy unless it is told `--allow-open`.";
+    UnusedAllow = 923, "an entry of `[lint]` that allows nothing",
+        "No finding of that code is about what the entry names: the policy has changed, or the entry never fitted. Remove it, so that it does not hide a later finding.";
     LeftOut = 930, "something that an import leaves out",
         "The object or field has no part in what is admitted, or `--skip-unsupported` was asked to leave it out.";
     ImportRemark = 931, "something about an import that its reader should know",
@@ -198,6 +200,11 @@ impl Code {
     /// The number behind the `S`.
     pub const fn number(self) -> u16 {
         self as u16
+    }
+
+    /// Whether it is a finding of the lint about the policy, which `[lint]` can allow.
+    pub const fn is_lint(self) -> bool {
+        Self::ShadowedRule.number() <= self.number() && self.number() < Self::UnusedAllow.number()
     }
 
     /// Warnings are the codes from `S0900`.

@@ -7,6 +7,7 @@
 pub(crate) mod decode;
 mod endpoint;
 mod invariant;
+mod lint;
 mod party;
 mod rule;
 mod selector;
@@ -20,6 +21,7 @@ pub(crate) use decode::shortened;
 use decode::{Spanned, Table, check_name, some_list, text};
 pub(crate) use endpoint::{SegmentText, UplinkText, WorkloadText};
 pub(crate) use invariant::{ClaimText, InvariantText};
+pub(crate) use lint::{AboutText, AllowText};
 pub(crate) use party::{PartyText, party};
 pub(crate) use rule::{ExceptText, RuleText};
 pub(crate) use selector::{AlternativeText, SelectorText};
@@ -44,6 +46,7 @@ pub(crate) struct Document {
     pub(crate) rules: Vec<RuleText>,
     pub(crate) tests: Vec<TestText>,
     pub(crate) invariants: Vec<InvariantText>,
+    pub(crate) allows: Vec<AllowText>,
 }
 
 /// A name and where it is declared.
@@ -98,6 +101,7 @@ impl Document {
         self.services.extend(named(table.take("service"), "service", sink, service_text));
         self.networks.extend(named(table.take("cidr"), "network", sink, network));
         self.rules.extend(rule::rules(table.take("rule"), sink));
+        self.allows.extend(lint::allows(table.take("lint"), sink));
         table.close("a policy", sink);
         include.map(|include| include.value).unwrap_or_default()
     }

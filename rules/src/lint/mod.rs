@@ -3,8 +3,9 @@
 //! Reads only a [`Policy`] and the day, and judges on the meaning, not on the text: whether a rule ever decides is
 //! answered for all flows, with negated selectors, `except`, tiers, sides, isolation and expiry, and each finding
 //! about flows names one. A finding is never wrong; a policy too large for the budget of work is linted in part, and
-//! [`Linted::complete`] says so.
+//! [`Linted::complete`] says so. What the policy itself allows (`[lint]`) is left out.
 
+mod allowed;
 mod classes;
 mod overlap;
 mod space;
@@ -12,6 +13,7 @@ mod space;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use allowed::Allowed;
 use classes::Classes;
 use overlap::{Seen, Witness};
 
@@ -56,7 +58,8 @@ impl Budget {
 /// Lints a policy as it stands on the day `now` (UTC).
 pub fn lint(policy: &Policy, now: Date) -> Linted {
     let mut sink = Sink::default();
-    let mut lint = Lint { policy, now, sink: &mut sink };
+    let allowed = Allowed::new(&policy.allows);
+    let mut lint = Lint { policy, now, sink: &mut sink, allowed };
     lint.lifetimes();
     lint.breadth();
     lint.unused();
@@ -64,6 +67,9 @@ pub fn lint(policy: &Policy, now: Date) -> Linted {
     let mislabelled = lint.labels();
     let mut budget = Budget(BUDGET);
     let complete = lint.flows(&mislabelled, &mut budget).is_some();
+    if complete {
+        lint.allowed.report_unused(lint.sink);
+    }
     Linted { warnings: sink.into_diagnostics(Arc::clone(&policy.sources)), complete }
 }
 
@@ -71,11 +77,18 @@ struct Lint<'p, 's> {
     policy: &'p Policy,
     now: Date,
     sink: &'s mut Sink,
+    allowed: Allowed<'p>,
 }
 
 impl Lint<'_, '_> {
+    fn push(&mut self, diagnostic: Diagnostic) {
+        if !self.allowed.covers(diagnostic.code, diagnostic.span) {
+            self.sink.push(diagnostic);
+        }
+    }
+
     fn warn(&mut self, code: Code, span: Span, message: String, help: &str) {
-        self.sink.push(Diagnostic::new(code, span, message).help(help));
+        self.push(Diagnostic::new(code, span, message).help(help));
     }
 
     fn lifetimes(&mut self) {
@@ -147,11 +160,14 @@ impl Lint<'_, '_> {
             self.warn(Code::OpenByDefault, Span::default(), message, help);
             return;
         }
+        // One finding names many workloads, so each is looked up on its own.
+        let allowed = &mut self.allowed;
         let open: Vec<_> = self
             .policy
             .workloads
             .iter()
             .filter(|workload| workload.open.ingress || workload.open.egress)
+            .filter(|workload| !allowed.covers(Code::OpenByDefault, workload.span))
             .collect();
         let Some(first) = open.first() else { return };
         let names = list_names(open.iter().map(|workload| &*workload.name));
@@ -196,7 +212,7 @@ impl Lint<'_, '_> {
                 let message =
                     format!("rule `{}` asks for the label `{label}`, which no workload carries", rule.name);
                 let help = near.map(|near| format!("did you mean `{near}`?"));
-                self.sink.push(Diagnostic::new(Code::UnknownLabel, rule.span, message).help_maybe(help));
+                self.push(Diagnostic::new(Code::UnknownLabel, rule.span, message).help_maybe(help));
             }
         }
         rules
@@ -280,7 +296,7 @@ impl Lint<'_, '_> {
         for other in others.iter().take(2) {
             diagnostic = diagnostic.related(other.span, format!("`{}` is here", other.name));
         }
-        self.sink.push(diagnostic);
+        self.push(diagnostic);
     }
 
     fn workloads_without_rule(&mut self, classes: &Classes<'_>) {

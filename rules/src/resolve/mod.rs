@@ -18,11 +18,12 @@ use services::Services;
 
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::document::{
-    AlternativeText, Document, ExceptText, Name, PartyText, RuleText, SelectorText, ServiceEntry,
+    AboutText, AllowText, AlternativeText, Document, ExceptText, Name, PartyText, RuleText, SelectorText,
+    ServiceEntry,
 };
 use crate::identity::NetworkId;
 use crate::invariant::Invariant;
-use crate::policy::{Network, Policy, Settings, SwitchSettings};
+use crate::policy::{Allow, Network, Policy, Settings, SwitchSettings};
 use crate::proto::Service;
 use crate::rule::{Action, Except, Rule};
 use crate::selector::{Alternative, Selector};
@@ -63,6 +64,7 @@ pub(crate) fn resolve(document: &Document, sink: &mut Sink) -> Policy {
     }
     let (tests, invariants) = promises(document, &policy, &mut names, sink);
     (policy.tests, policy.invariants) = (tests, invariants);
+    policy.allows = document.allows.iter().filter_map(|text| names.allow(text, &policy, sink)).collect();
     policy.services = names.services.into_named();
     policy
 }
@@ -172,6 +174,23 @@ impl Names {
             ticket: text.ticket.clone(),
             span: text.span,
         }
+    }
+
+    fn allow(&self, text: &AllowText, policy: &Policy, sink: &mut Sink) -> Option<Allow> {
+        let about = match &text.about {
+            None => None,
+            Some(AboutText::Rule(name)) => {
+                Some(policy.rules.get(self.rules.find(name, sink)? as usize)?.span)
+            }
+            Some(AboutText::Workload(name)) => {
+                Some(policy.workloads.get(self.workloads.find(name, sink)? as usize)?.span)
+            }
+            Some(AboutText::Service(name)) => Some(self.services.span_of(name, sink)?),
+            Some(AboutText::Network(name)) => {
+                Some(policy.networks.get(self.networks.find(name, sink)? as usize)?.span)
+            }
+        };
+        Some(Allow { code: text.code, about, reason: Arc::clone(&text.reason), span: text.span })
     }
 
     fn except(&mut self, text: &ExceptText, sink: &mut Sink) -> Except {

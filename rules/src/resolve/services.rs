@@ -48,6 +48,12 @@ impl Services {
         services
     }
 
+    /// Where the service of that name is declared, or a report that there is none. To ask is no use of it.
+    pub(super) fn span_of(&self, name: &Name, sink: &mut Sink) -> Option<Span> {
+        let index = self.scope.find(name, sink)?;
+        Some(self.named.get(index as usize)?.span)
+    }
+
     pub(super) fn resolve(texts: &[ServiceText], sink: &mut Sink) -> Self {
         let mut services = Self::empty();
         let declared: Vec<&ServiceText> =
