@@ -16,6 +16,8 @@ mod ping;
 mod running;
 #[path = "support/summary.rs"]
 mod summary;
+#[path = "support/traceroute.rs"]
+mod traceroute;
 #[path = "support/trio.rs"]
 mod trio;
 
@@ -23,6 +25,8 @@ mod trio;
 mod bad_input;
 #[path = "namespaces/bulk.rs"]
 mod bulk;
+#[path = "namespaces/closing.rs"]
+mod closing;
 #[path = "namespaces/events.rs"]
 mod events;
 #[path = "namespaces/lies.rs"]
@@ -37,6 +41,8 @@ mod reload;
 mod rootless;
 #[path = "namespaces/routes.rs"]
 mod routes;
+#[path = "namespaces/stack.rs"]
+mod stack;
 #[path = "namespaces/state.rs"]
 mod state;
 
@@ -67,6 +73,8 @@ fn between_hosts() -> Vec<Trial> {
         bad_input::trials(),
         events::trials(),
         bulk::trials(),
+        closing::trials(),
+        stack::trials(),
     ];
     modules.into_iter().flatten().collect()
 }

@@ -77,6 +77,11 @@ impl Summary {
         self.dropped.get(reason).copied().unwrap_or(0)
     }
 
+    /// How many frames were refused; what a stack says of itself to all, also before its port is described, is not.
+    pub(crate) fn refused(&self) -> u64 {
+        self.ports["total"].dropped - self.dropped("absorbed") - self.dropped("undescribed")
+    }
+
     /// Every frame has one end: so it says, and so its numbers say.
     pub(crate) fn assert_balance(&self) {
         assert_eq!(self.balance, "every frame has one end", "{self:#?}");
