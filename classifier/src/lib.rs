@@ -69,6 +69,7 @@ mod layer4;
 mod limits;
 mod lookup;
 mod parts;
+mod pattern;
 mod program;
 mod proof;
 mod reach;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! source identity -> row ┐
-//!                        ├> pairs: row, column / 16 -> block -> program ┬> pattern, class / 64 -> block -> position ┐
-//! destination identity -> column                                        └> list ------------------------- + position ┴> verdict
+//!                        ├> pairs: row, column / 16 -> block -> program ┬> pattern, class -> position ┐
+//! destination identity -> column                                        └> list ------------ + position ┴> verdict
 //! ```
 //! A *program* is what a pair does with layer 4. It is kept as a *pattern* (which classes end alike: positions
 //! in a list) and a *list* (the verdicts at these positions), because policies repeat the shapes far more often than the
@@ -11,13 +11,12 @@
 //! Blocks, patterns, lists and programs are all hash-consed.
 
 use crate::intern::Interner;
-use crate::limits::BuildError;
+use crate::limits::{BuildError, Limits};
+use crate::pattern::{PatternBuild, Patterns};
 use crate::program::Outcomes;
 
 /// Columns of one block of the pair matrix.
 const PAIR_BLOCK: usize = 16;
-/// Layer-4 classes of one block of a pattern.
-const PATTERN_BLOCK: usize = 64;
 
 /// Where an identity stands in the pair matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +43,7 @@ pub(crate) struct RuleTrie {
     rows: Box<[u32]>,
     pair_blocks: Box<[u32]>,
     programs: Box<[Program]>,
-    /// Starts in `pattern_blocks`.
-    patterns: Box<[u32]>,
-    pattern_blocks: Box<[u16]>,
+    patterns: Patterns,
     lists: Box<[u32]>,
 }
 
@@ -64,9 +61,8 @@ impl RuleTrie {
     #[inline(always)]
     pub(crate) fn verdict(&self, program: u32, class: u32) -> u32 {
         let program = self.programs[program as usize];
-        let block = self.patterns[program.pattern as usize + class as usize / PATTERN_BLOCK] as usize;
-        let position = self.pattern_blocks[block + class as usize % PATTERN_BLOCK];
-        self.lists[program.list as usize + usize::from(position)]
+        let position = self.patterns.position(program.pattern, class);
+        self.lists[program.list as usize + position]
     }
 
     /// How many identities it knows.
@@ -82,27 +78,18 @@ impl RuleTrie {
     /// Bytes on the heap: the pair matrix, and the programs.
     pub(crate) fn memory(&self) -> (usize, usize) {
         let pairs = size_of_val(&*self.places) + size_of_val(&*self.rows) + size_of_val(&*self.pair_blocks);
-        let programs = size_of_val(&*self.programs)
-            + size_of_val(&*self.patterns)
-            + size_of_val(&*self.pattern_blocks)
-            + size_of_val(&*self.lists);
+        let programs = size_of_val(&*self.programs) + self.patterns.memory() + size_of_val(&*self.lists);
         (pairs, programs)
     }
 }
 
 /// The tables while they grow.
 pub(crate) struct RuleTrieBuild {
-    class_count: u32,
     limit: usize,
     rows: Vec<u32>,
     pair_blocks: Interner<u32>,
     programs: Interner<Program>,
-    /// Patterns as runs, before they are spread out: `(first class, position)`.
-    shapes: Interner<(u32, u16)>,
-    /// By shape.
-    pattern_of: Vec<u32>,
-    patterns: Interner<u32>,
-    pattern_blocks: Interner<u16>,
+    patterns: PatternBuild,
     lists: Interner<u32>,
     /// By verdict: in which program it was last seen, and at which position.
     seen: Vec<(u32, u16)>,
@@ -110,17 +97,14 @@ pub(crate) struct RuleTrieBuild {
 }
 
 impl RuleTrieBuild {
-    pub(crate) fn new(class_count: u32, limit: usize) -> Self {
+    pub(crate) fn new(class_count: u32, limits: &Limits) -> Self {
+        let limit = limits.table_entries;
         Self {
-            class_count,
             limit,
             rows: Vec::new(),
             pair_blocks: Interner::new("pairs", limit),
             programs: Interner::new("programs", limit),
-            shapes: Interner::new("pattern runs", limit),
-            pattern_of: Vec::new(),
-            patterns: Interner::new("patterns", limit),
-            pattern_blocks: Interner::new("pattern blocks", limit),
+            patterns: PatternBuild::new(class_count, limits),
             lists: Interner::new("verdict lists", limit),
             seen: Vec::new(),
             serial: 0,
@@ -148,32 +132,10 @@ impl RuleTrieBuild {
             }
             shape.push((*first, self.seen[known].1));
         }
-        let shape_id = self.shapes.intern(&shape)?;
-        if shape_id as usize == self.pattern_of.len() {
-            let pattern = self.spread(&shape)?;
-            self.pattern_of.push(pattern);
-        }
+        let pattern = self.patterns.pattern(&shape)?;
         let list = self.lists.intern(&list)?;
         let list = self.lists.start(list);
-        self.programs.intern(&[Program { pattern: self.pattern_of[shape_id as usize], list }])
-    }
-
-    /// Writes a shape down class by class; gives its start in `patterns`.
-    fn spread(&mut self, shape: &[(u32, u16)]) -> Result<u32, BuildError> {
-        let mut blocks = Vec::with_capacity(self.class_count as usize / PATTERN_BLOCK + 1);
-        let mut run = 0;
-        for first in (0..self.class_count).step_by(PATTERN_BLOCK) {
-            let block: [u16; PATTERN_BLOCK] = std::array::from_fn(|at| {
-                while shape.get(run + 1).is_some_and(|(next, _)| *next <= first + at as u32) {
-                    run += 1;
-                }
-                shape[run].1
-            });
-            let block = self.pattern_blocks.intern(&block)?;
-            blocks.push(self.pattern_blocks.start(block));
-        }
-        let pattern = self.patterns.intern(&blocks)?;
-        Ok(self.patterns.start(pattern))
+        self.programs.intern(&[Program { pattern, list }])
     }
 
     /// Adds the row of the next source class: a program for each destination class.
@@ -203,8 +165,7 @@ impl RuleTrieBuild {
             rows: self.rows.into_boxed_slice(),
             pair_blocks: self.pair_blocks.into_items(),
             programs: self.programs.into_items(),
-            patterns: self.patterns.into_items(),
-            pattern_blocks: self.pattern_blocks.into_items(),
+            patterns: self.patterns.finish(),
             lists: self.lists.into_items(),
         }
     }

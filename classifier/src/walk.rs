@@ -72,7 +72,7 @@ impl<'v, 'p> Programs<'v, 'p> {
     fn new(walk: &Walk<'_>, verdicts: &'v mut VerdictBuild<'p>) -> Self {
         let limit = walk.limits.table_entries;
         Self {
-            trie: RuleTrieBuild::new(walk.class_count, limit),
+            trie: RuleTrieBuild::new(walk.class_count, walk.limits),
             verdicts,
             painter: Painter::default(),
             class_count: walk.class_count,
