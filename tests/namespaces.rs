@@ -35,6 +35,8 @@ mod lies;
 mod life;
 #[path = "namespaces/promises.rs"]
 mod promises;
+#[path = "namespaces/refusals.rs"]
+mod refusals;
 #[path = "namespaces/reload.rs"]
 mod reload;
 #[path = "namespaces/rootless.rs"]
@@ -68,6 +70,7 @@ fn between_hosts() -> Vec<Trial> {
         routes::trials(),
         state::trials(),
         lies::trials(),
+        refusals::trials(),
         reload::trials(),
         life::trials(),
         bad_input::trials(),

@@ -13,6 +13,8 @@ mod guard;
 mod hostile;
 #[path = "pipeline/reach.rs"]
 mod reach;
+#[path = "pipeline/reject.rs"]
+mod reject;
 #[path = "pipeline/routing.rs"]
 mod routing;
 

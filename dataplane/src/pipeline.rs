@@ -12,6 +12,7 @@ use std::sync::Arc;
 use septum_classifier::VerdictId;
 use septum_rules::flow_key::FlowKey;
 use septum_rules::identity::IdentityId;
+use septum_rules::rule::DenyWith;
 
 use crate::admission::{self, Candidate};
 use crate::burst::{Burst, ETHERNET};
@@ -43,7 +44,7 @@ pub enum End {
     Replied,
     /// Dropped.
     Dropped(DropReason),
-    /// Dropped, and its slot now holds the ICMP error that says so, for the port that it came from.
+    /// Dropped, and its slot now holds the ICMP error or the reset that says so, for the port that it came from.
     Rejected(DropReason),
 }
 
@@ -258,7 +259,12 @@ impl Way<'_> {
             Err(refused) => {
                 account.verdict = refused.verdict;
                 account.is_new = true;
-                refused.reason.into()
+                match refused.verdict.map(|verdict| snapshot.classifier.verdict(verdict)) {
+                    Some(entry) if !entry.verdict.is_allow() && entry.deny_with == DenyWith::Reject => {
+                        asking.prohibit(ip, refused.reason)
+                    }
+                    _ => refused.reason.into(),
+                }
             }
         }
     }

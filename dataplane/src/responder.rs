@@ -1,12 +1,15 @@
-//! The switch answering for itself: ARP and neighbour discovery from the directory, echo to a gateway, ICMP errors.
+//! The switch answering for itself: ARP and neighbour discovery from the directory, echo to a gateway, ICMP errors,
+//! and the resets and prohibitions of policies that reject.
 //!
-//! Answers need no rule, but come only after the guard, and each port may have only so many. An answer is written
+//! Answers need no rule, but come only after the guard, and each port may have only so many: of services so many, of
+//! refusals so many, so that a sender who is refused a lot still resolves its neighbours. An answer is written
 //! over the frame that asked for it. Who asks for an address learns of members of its own segment and of its
 //! gateway, and of no member that isolation keeps from it; who asks for its own address is never answered.
 
 use std::net::IpAddr;
 
 use septum_rules::mac::MacAddress;
+use septum_rules::proto::Protocol;
 
 use crate::burst::{Burst, ETHERNET};
 use crate::clock::Tick;
@@ -16,33 +19,57 @@ use crate::guard;
 use crate::pipeline::End;
 use crate::wire::icmp_error::{self, IcmpError};
 use crate::wire::reply::{self, Advertisement};
+use crate::wire::reset;
 use crate::wire::vnet_hdr::VnetHeader;
 use crate::wire::{Arp, Headers, IpPacket, Neighbour, checksum};
-use septum_rules::proto::Protocol;
 
-/// How many answers each port may still have in this tick.
+/// How many answers each port may still have in this tick: a bucket for each kind, filled at every tick.
 #[derive(Debug)]
 pub struct AnswerBudgets {
-    spent: Box<[(Tick, u32)]>,
+    spent: Box<[Spent]>,
+}
+
+/// What a port was given in a tick.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    tick: Tick,
+    services: u32,
+    refusals: u32,
 }
 
 impl AnswerBudgets {
-    /// Answers for one port in one tick of an eighth of a second: 2,048 a second and worker.
+    /// Services (ARP, neighbour discovery, echo and the like) for one port in one tick of an eighth of a second: 2,048 a
+    /// second and worker.
     pub const PER_TICK: u32 = 256;
+    /// Refusals (ICMP errors, resets) for one port in one tick: 1,024 a second and worker (RFC 1812 section 4.3.2.8, RFC 4443
+    /// section 2.4 (f) ask for a limit and leave its size open).
+    pub const REFUSALS_PER_TICK: u32 = 128;
 
     /// Budgets for `slots` ports.
     pub fn new(slots: usize) -> Self {
-        Self { spent: vec![(Tick(0), 0); slots].into() }
+        Self { spent: vec![Spent::default(); slots].into() }
     }
 
-    /// Takes one answer for the port, if it has one left.
+    /// Takes one service for the port, if it has one left.
     fn take(&mut self, slot: u16, now: Tick) -> bool {
-        let (tick, spent) = &mut self.spent[usize::from(slot)];
-        if *tick != now {
-            (*tick, *spent) = (now, 0);
+        let services = &mut self.now(slot, now).services;
+        *services = services.saturating_add(1);
+        *services <= Self::PER_TICK
+    }
+
+    /// Takes one refusal for the port, if it has one left.
+    fn take_refusal(&mut self, slot: u16, now: Tick) -> bool {
+        let refusals = &mut self.now(slot, now).refusals;
+        *refusals = refusals.saturating_add(1);
+        *refusals <= Self::REFUSALS_PER_TICK
+    }
+
+    fn now(&mut self, slot: u16, now: Tick) -> &mut Spent {
+        let spent = &mut self.spent[usize::from(slot)];
+        if spent.tick != now {
+            *spent = Spent { tick: now, ..Spent::default() };
         }
-        *spent += 1;
-        *spent <= Self::PER_TICK
+        spent
     }
 }
 
@@ -139,13 +166,35 @@ impl Asking<'_> {
         let Some(from) = from.filter(|_| icmp_error::deserves_error(self.headers, about_size)) else {
             return End::Dropped(reason);
         };
-        if !self.answers.take(self.member.port.slot, self.now) {
+        if !self.answers.take_refusal(self.member.port.slot, self.now) {
             return End::Dropped(reason);
         }
         let mut out = [0; icmp_error::LONGEST];
         let frame = &self.burst.frame(self.index)[ETHERNET..];
         let written =
             icmp_error::write(error, (frame, self.headers, ip), from, segment.gateway_mac, &mut out);
+        let Some(length) = written else { return End::Dropped(reason) };
+        self.put(&out[..length]);
+        End::Rejected(reason)
+    }
+
+    /// Refuses a packet that the gates refuse, and tells its sender in its destination's name: by a reset where it is TCP,
+    /// else as administratively prohibited. Nothing is told where an error may not be sent, or too many were.
+    pub fn prohibit(&mut self, ip: &IpPacket, reason: DropReason) -> End {
+        let is_answered = icmp_error::deserves_error(self.headers, false)
+            && self.answers.take_refusal(self.member.port.slot, self.now);
+        if !is_answered {
+            return End::Dropped(reason);
+        }
+        let mut out = [0; icmp_error::LONGEST];
+        let frame = &self.burst.frame(self.index)[ETHERNET..];
+        let written = if ip.flow.layer4.protocol == Protocol::TCP {
+            reset::write(frame, self.headers, ip, &mut out)
+        } else {
+            let (from, mac) = (ip.flow.destination, self.headers.destination);
+            let error = IcmpError::AdministrativelyProhibited;
+            icmp_error::write(error, (frame, self.headers, ip), from, mac, &mut out)
+        };
         let Some(length) = written else { return End::Dropped(reason) };
         self.put(&out[..length]);
         End::Rejected(reason)

@@ -136,6 +136,8 @@ fn outcome_of(error: io::Error) -> io::Result<Outcome> {
         ErrorKind::ConnectionRefused
         | ErrorKind::ConnectionReset
         | ErrorKind::HostUnreachable
+        // ICMPv6 "administratively prohibited" (linux `icmpv6_err_convert`).
+        | ErrorKind::PermissionDenied
         | ErrorKind::NetworkUnreachable => Ok(Outcome::Refused),
         _ => Err(error),
     }
