@@ -2,10 +2,11 @@
 //!
 //! Every frame lies in a slot of its own: a 12-byte [`crate::wire::vnet_hdr::VnetHeader`], then the Ethernet
 //! frame. Slots hold the largest super-frame that a kernel hands out, so nothing is ever spilled or chained.
-//! The memory is allocated once, zeroed lazily by the kernel, and reused for the life of the worker.
+//! The memory is allocated once, in huge pages where the kernel has them, and reused for the life of the worker.
 
 use std::ops::Range;
 
+use crate::sys::pages::Pages;
 use crate::wire::vnet_hdr::VnetHeader;
 
 /// The most frames of one burst.
@@ -21,7 +22,7 @@ pub const BYTE_BUDGET: usize = 384 * 1024;
 /// Up to [`BURST`] frames in their slots.
 #[derive(Debug)]
 pub struct Burst {
-    memory: Vec<u8>,
+    memory: Pages<u8>,
     lengths: [u32; BURST],
     count: usize,
     bytes: usize,
@@ -29,7 +30,7 @@ pub struct Burst {
 
 impl Default for Burst {
     fn default() -> Self {
-        Self { memory: vec![0; BURST * SLOT], lengths: [0; BURST], count: 0, bytes: 0 }
+        Self { memory: Pages::zeroed(BURST * SLOT), lengths: [0; BURST], count: 0, bytes: 0 }
     }
 }
 

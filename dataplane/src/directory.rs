@@ -22,9 +22,9 @@ pub struct Directory {
     /// By port slot.
     members: Vec<Option<Member>>,
     /// By mapped address.
-    locations: FastMap<u128, Location, ahash::RandomState>,
+    locations: FastMap<u128, Location, foldhash::quality::RandomState>,
     /// Every member's MAC in its segment.
-    stations: FastSet<(SegmentId, MacAddress), ahash::RandomState>,
+    stations: FastSet<(SegmentId, MacAddress), foldhash::quality::RandomState>,
     /// By [`SegmentId`].
     segments: Vec<SegmentEntry>,
 }

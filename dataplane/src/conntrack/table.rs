@@ -13,11 +13,14 @@
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use foldhash::quality::RandomState;
 use septum_rules::proto::Protocol;
 
 use super::key::{ConnectionKey, Direction};
 use super::state::{Packet, State, Step, Timeouts};
 use crate::clock::Tick;
+use crate::sys::pages::Pages;
+use crate::sys::prefetch::prefetch;
 
 /// Entries in which one key may stand.
 const WAYS: usize = 8;
@@ -42,15 +45,14 @@ pub const NO_VERDICT: u32 = (1 << 28) - 1;
 /// opening each, and those must not be crowded out.
 const FRAGMENT_WAYS: usize = 2;
 
-#[derive(Debug, Default)]
-#[repr(align(64))]
-struct Words([AtomicU64; 8]);
+/// One cache line. All zero is [`NEVER_USED`].
+type Words = [AtomicU64; 8];
 
 /// The shared table.
 #[derive(Debug)]
 pub struct ConnectionTable {
-    entries: Box<[Words]>,
-    hasher: ahash::RandomState,
+    entries: Pages<Words>,
+    hasher: RandomState,
     timeouts: Timeouts,
 }
 
@@ -139,17 +141,13 @@ impl ConnectionTable {
     /// A table for `capacity` connections, rounded up to a power of two (64 bytes each, at least one bucket).
     pub fn new(capacity: usize, timeouts: Timeouts) -> Self {
         let length = capacity.max(WAYS).next_power_of_two();
-        let entries = (0..length).map(|_| Words::default()).collect();
-        Self { entries, hasher: ahash::RandomState::new(), timeouts }
+        Self { entries: Pages::zeroed(length), hasher: RandomState::default(), timeouts }
     }
 
     /// The key's hash; compute it once a packet. Seeded: senders choose the keys.
     pub fn hash(&self, key: &ConnectionKey) -> u64 {
         let mut hasher = self.hasher.build_hasher();
-        for pair in key.0[..4].chunks_exact(2) {
-            hasher.write_u128(u128::from(pair[0]) << 64 | u128::from(pair[1]));
-        }
-        hasher.write_u64(key.0[4]);
+        key.0.iter().for_each(|word| hasher.write_u64(*word));
         let hash = hasher.finish();
         // Fragments begin with their bucket's first entry: they may take only a few, and must find those again.
         if ConnectionKey::rest_is_fragments(key.0[4]) { hash & !(WAYS as u64 - 1) } else { hash }
@@ -162,8 +160,14 @@ impl ConnectionTable {
         (0..WAYS).map(move |way| base | ((first + way) % WAYS))
     }
 
-    fn words(&self, index: usize) -> &[AtomicU64; 8] {
-        &self.entries[index].0
+    /// Asks the processor for the entry that a lookup of this hash reads first. Some tens of nanoseconds before the lookup,
+    /// it saves the wait for memory.
+    pub fn prefetch(&self, hash: u64) {
+        prefetch(self.words(hash as usize & (self.entries.len() - 1)));
+    }
+
+    fn words(&self, index: usize) -> &Words {
+        &self.entries[index]
     }
 
     /// The live entry of `key`, expired or not.
@@ -386,7 +390,6 @@ impl ConnectionTable {
     /// Live connections (fragments too) that have not expired. Cost: reads the whole table.
     pub fn count_live(&self, now: Tick) -> usize {
         let is_live = |words: &&Words| {
-            let Words(words) = words;
             words[0].load(Ordering::Acquire) & KIND == LIVE
                 && !self.is_expired(words[6].load(Ordering::Relaxed), words[5].load(Ordering::Relaxed), now)
         };

@@ -9,6 +9,8 @@ pub mod limits;
 pub mod namespace;
 pub mod netlink;
 pub mod packet;
+pub mod pages;
+pub mod prefetch;
 pub mod sandbox;
 pub mod signal;
 pub mod sysctl;

@@ -1,0 +1,208 @@
+//! A switch between two ports that keep no frame: the pipeline and delivery without a kernel.
+//!
+//! For benches only. A burst is made by copying 64 frames in, which stands for what a device's read would do.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use septum::burst::{BURST, Burst, ETHERNET, Frames};
+use septum::clock::{BurstTime, Tick};
+use septum::conntrack::{ConnectionTable, Timeouts};
+use septum::counters::WorkerCells;
+use septum::delivery::{Plan, Queues, deliver};
+use septum::pipeline::Forwarder;
+use septum::port::{Offloads, PortGone, PortId, PortQueue, TransmitOutcome};
+use septum::responder::AnswerBudgets;
+use septum::segmenter::Segmenter;
+use septum::snapshot::{CompiledPolicy, Snapshot};
+use septum::wire::sketch;
+use septum_rules::flow_key::FlowKey;
+use septum_rules::identity::DomainId;
+use septum_rules::load::load_text;
+use septum_rules::mac::MacAddress;
+use septum_rules::proto::{Layer4, Protocol};
+
+/// A device that takes every frame and keeps none.
+pub(crate) struct Sink;
+
+impl PortQueue for Sink {
+    fn receive(&mut self, _: &mut Burst) -> Result<usize, PortGone> {
+        Ok(0)
+    }
+
+    fn transmit(&mut self, frames: Frames<'_>, outcome: &mut TransmitOutcome) {
+        frames.iter().for_each(|frame| outcome.sent(black_box(frame).len()));
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn offloads(&self) -> Offloads {
+        Offloads::ALL
+    }
+}
+
+/// `count` rules over named networks, which do not decide, beside one that admits udp from a to b.
+fn policy(count: usize) -> String {
+    let mut text = String::from(
+        r#"
+version = 1
+[segment.lan]
+subnet = ["10.77.0.0/16"]
+[workload.a]
+segment = "lan"
+mac = "02:00:00:00:00:01"
+ip = ["10.77.0.1", "10.77.1.1"]
+labels = { app = "a" }
+[workload.b]
+segment = "lan"
+mac = "02:00:00:00:00:02"
+ip = ["10.77.0.2"]
+labels = { app = "b" }
+[[rule]]
+name = "measured"
+from = "app=a"
+to = "app=b"
+allow = ["udp/9"]
+[cidr]
+"#,
+    );
+    let networks = (count / 20).max(1);
+    for network in 0..networks {
+        let _ = writeln!(text, "net{network} = [\"10.{}.{}.0/24\"]", 100 + network / 256, network % 256);
+    }
+    for rule in 0..count {
+        let (network, port) = (rule % networks, 1000 + rule % 4000);
+        let _ = writeln!(
+            text,
+            "[[rule]]\nname = \"r{rule}\"\nfrom = \"cidr:net{network}\"\nto = \"app=b\"\nallow = [\"tcp/{port}\"]"
+        );
+    }
+    text
+}
+
+/// What the frames of a bench are.
+#[derive(Clone, Copy)]
+pub(crate) struct Traffic {
+    /// Rules beside the one that decides.
+    pub(crate) rules: usize,
+    /// Flows in rotation.
+    pub(crate) flows: u32,
+    /// What becomes of them.
+    pub(crate) kind: Kind,
+}
+
+/// What becomes of the frames.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// They belong to connections, but for each flow's first.
+    Forward,
+    /// No rule admits them.
+    Refuse,
+    /// Each opens a connection: the clock runs, and a flow comes again when its connection is forgotten.
+    Open,
+}
+
+impl Traffic {
+    /// Flows in which every frame opens a connection, at [`Traffic::BURSTS_A_TICK`]: 30 seconds are forgotten in
+    /// between.
+    pub(crate) const OPENING: u32 = 2 * 65_536;
+    const BURSTS_A_TICK: u32 = 8;
+}
+
+/// A switch with two ports, and the frames of some flows from the first to the second.
+pub(crate) struct SwitchInMemory {
+    snapshot: Snapshot,
+    forwarder: Forwarder,
+    queues: Queues<Sink>,
+    frames: Vec<Vec<u8>>,
+    next: usize,
+    bursts: u32,
+    kind: Kind,
+    burst: Burst,
+    plan: Plan,
+    segmenter: Segmenter,
+}
+
+const A: PortId = PortId { slot: 0, generation: 0 };
+const B: PortId = PortId { slot: 1, generation: 0 };
+
+impl SwitchInMemory {
+    /// A switch that has seen no frame yet.
+    pub(crate) fn new(traffic: Traffic) -> Self {
+        let loaded =
+            load_text("bench.toml", &policy(traffic.rules)).unwrap_or_else(|error| panic!("{error}"));
+        let compiled = CompiledPolicy::compile(loaded.policy.into(), "2026-01-01".parse().unwrap()).unwrap();
+        let ports = HashMap::from([(Arc::from("a"), A), (Arc::from("b"), B)]);
+        let mut queues = Queues::default();
+        queues.attach(A, Sink);
+        queues.attach(B, Sink);
+        let port = if traffic.kind == Kind::Refuse { 10 } else { 9 };
+        let frame = |flow: u32| {
+            let source = [10, 77, (flow >> 16) as u8, 1];
+            let flow = FlowKey {
+                domain: DomainId::default(),
+                source: source.into(),
+                destination: "10.77.0.2".parse().unwrap(),
+                layer4: Layer4::ports(Protocol::UDP, flow as u16, port),
+            };
+            let macs = [1, 2].map(|last| MacAddress([2, 0, 0, 0, 0, last]));
+            let mut frame = vec![0; ETHERNET];
+            frame.extend(sketch::opening(&flow, macs[0], macs[1]));
+            frame.resize(ETHERNET + 60, 0);
+            frame
+        };
+        Self {
+            snapshot: Snapshot::new(compiled, &ports, 1, 1, 1),
+            forwarder: Forwarder {
+                worker: 0,
+                table: Arc::new(ConnectionTable::new(1 << 20, Timeouts::default())),
+                cells: Arc::new(WorkerCells::new(2)),
+                log: None,
+                answers: AnswerBudgets::new(2),
+                judged: 0,
+            },
+            queues,
+            frames: (0..traffic.flows).map(frame).collect(),
+            next: 0,
+            bursts: 0,
+            kind: traffic.kind,
+            burst: Burst::default(),
+            plan: Plan::default(),
+            segmenter: Segmenter::default(),
+        }
+    }
+
+    /// Puts the next 64 frames in and sees them through. Copying them in is part of the figure, as reading them is of
+    /// a device's.
+    pub(crate) fn run(&mut self) {
+        self.burst.clear();
+        for _ in 0..BURST {
+            self.burst.push(&self.frames[self.next]);
+            self.next += 1;
+            if self.next == self.frames.len() {
+                self.next = 0;
+            }
+        }
+        self.bursts += 1;
+        let tick = if self.kind == Kind::Open { self.bursts / Traffic::BURSTS_A_TICK } else { 0 };
+        let time = BurstTime { tick: Tick(1 + tick), unix_ms: 0 };
+        self.forwarder.decide(&self.snapshot, A, &mut self.burst, time, &mut self.plan);
+        let cells = Arc::clone(&self.forwarder.cells);
+        deliver(&self.plan, &self.burst, A, &mut self.queues, &mut self.segmenter, &cells);
+    }
+
+    /// Holds the counters against the kind of traffic: a bench that measures something else than it says is worse than none.
+    pub(crate) fn assert_kind(&self) {
+        let cells = &self.forwarder.cells;
+        let (received, transmitted) =
+            (cells.port(A.slot).received.get(), cells.port(B.slot).transmitted.get());
+        let expected = if self.kind == Kind::Refuse { 0 } else { received };
+        // A bucket of the connection table may overflow at random.
+        assert!(expected.abs_diff(transmitted) <= received / 10_000, "{transmitted} of {received}");
+    }
+}
