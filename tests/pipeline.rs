@@ -11,6 +11,8 @@ mod connections;
 mod guard;
 #[path = "pipeline/hostile.rs"]
 mod hostile;
+#[path = "pipeline/limits.rs"]
+mod limits;
 #[path = "pipeline/reach.rs"]
 mod reach;
 #[path = "pipeline/reject.rs"]

@@ -16,6 +16,7 @@ use crate::conntrack::{
     icmp_role,
 };
 use crate::drop_reason::DropReason;
+use crate::limiter::Limiter;
 use crate::snapshot::Snapshot;
 use crate::wire::quoted::{Quoted, quoted};
 use crate::wire::{Fragment, IpPacket, icmp};
@@ -33,6 +34,16 @@ pub struct Candidate<'a> {
     pub frame: &'a [u8],
     /// There is somebody to deliver it to: what can never be answered is judged, and not remembered.
     pub is_deliverable: bool,
+    /// What its sender may open, where that is limited.
+    pub limiter: Option<&'a Limiter>,
+}
+
+impl Candidate<'_> {
+    /// Takes one of the connections that the sender may open.
+    fn take_connection(&self, verdict: VerdictId, now: Tick) -> Result<(), Refused> {
+        let taken = self.limiter.map_or(Ok(()), |limiter| limiter.connection(now));
+        taken.map_err(|reason| Refused { reason, verdict: Some(verdict) })
+    }
 }
 
 /// The packet passes.
@@ -106,6 +117,7 @@ fn admit_whole(
         }
         Found::Reopens(entry) => {
             let verdict = judge(snapshot, candidate.source, candidate.destination, flow.layer4)?;
+            candidate.take_connection(verdict, now)?;
             table.end(&entry);
             return open(table, snapshot, (&key, hash, direction), packet, verdict, now);
         }
@@ -127,6 +139,7 @@ fn admit_whole(
     if !candidate.is_deliverable {
         return Ok(Admitted { verdict: Some(verdict), is_new: true });
     }
+    candidate.take_connection(verdict, now)?;
     open(table, snapshot, (&key, hash, direction), packet, verdict, now)
 }
 

@@ -14,6 +14,7 @@ use septum_rules::identity::{IdentityId, SegmentId, WorkloadId};
 use septum_rules::mac::MacAddress;
 use septum_rules::policy::Policy;
 
+use crate::limiter::Limiter;
 use crate::port::PortId;
 
 /// Where every described workload and every gateway is.
@@ -46,6 +47,8 @@ pub struct Member {
     pub mtu: u16,
     /// Exempt from its segment's isolation.
     pub promiscuous: bool,
+    /// How much it may send, where it is limited.
+    pub limiter: Option<Arc<Limiter>>,
 }
 
 impl Member {
@@ -143,9 +146,25 @@ impl Directory {
                     .as_ref()
                     .map_or(policy.segments[workload.segment.index()].mtu, |port| port.mtu),
                 promiscuous: workload.promiscuous,
+                limiter: Limiter::of(workload.limits),
             });
         }
         directory
+    }
+
+    /// Goes on where `previous` is: whoever stays at its port with its limits keeps what it has used of them.
+    pub fn inherit(&mut self, previous: &Self) {
+        for member in self.members.iter_mut().flatten() {
+            let before = previous.member(member.port.slot).filter(|before| before.port == member.port);
+            let (Some(now), Some(then)) =
+                (&mut member.limiter, before.and_then(|before| before.limiter.as_ref()))
+            else {
+                continue;
+            };
+            if then.is_same_as(now) {
+                *now = Arc::clone(then);
+            }
+        }
     }
 
     fn add_gateways(&mut self, policy: &Policy, classifier: &Classifier) {

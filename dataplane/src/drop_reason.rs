@@ -133,6 +133,10 @@ reasons! {
         SpoofNd = "spoof-nd",
         /// A router advertisement or a DHCP server's message from a workload.
         RogueServer = "rogue-server",
+        /// The workload has sent more packets a second than its `limit` lets it.
+        LimitPackets = "limit-packets",
+        /// The workload has sent more bytes a second than its `limit` lets it.
+        LimitBytes = "limit-bytes",
         /// The destination MAC belongs to nobody in the segment: unknown unicast is not flooded.
         UnknownDestination = "unknown-destination",
         /// The destination is the port that the frame came from.
@@ -163,6 +167,8 @@ reasons! {
         IcmpNoConnection = "icmp-no-connection",
         /// A reply (echo reply and the like) that nobody asked for.
         ReplyUnsolicited = "reply-unsolicited",
+        /// The workload has opened more connections a second than its `limit` lets it.
+        LimitConnections = "limit-connections",
         /// The table of connections has no room for this one.
         ConnectionTableFull = "connection-table-full",
         /// The source's gate refuses.

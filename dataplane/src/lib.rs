@@ -14,6 +14,7 @@ pub mod flow_record;
 pub mod forwarding;
 pub mod group;
 pub mod guard;
+pub mod limiter;
 pub mod packet_test;
 pub mod pipeline;
 pub mod port;

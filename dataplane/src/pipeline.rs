@@ -228,6 +228,12 @@ impl Way<'_> {
         account: &mut Account,
     ) -> End {
         let snapshot = self.snapshot;
+        let limiter = asking.member.limiter.as_deref();
+        if let Some(limiter) = limiter
+            && let Err(reason) = limiter.packet(asking.burst.frame(asking.index), ip, asking.now)
+        {
+            return reason.into();
+        }
         let destination = match forwarding::resolve(&snapshot.directory, asking.member, asking.headers, ip) {
             Ok(destination) => destination,
             Err(reason) => return reason.into(),
@@ -249,7 +255,7 @@ impl Way<'_> {
             Destination::Nowhere => (snapshot.classifier.identify(ip.flow.destination), false),
         };
         let frame = &asking.burst.frame(asking.index)[ETHERNET..];
-        let candidate = Candidate { ip, source, destination: identity, frame, is_deliverable };
+        let candidate = Candidate { ip, source, destination: identity, frame, is_deliverable, limiter };
         match admission::admit(self.table, snapshot, &candidate, asking.now) {
             Ok(admitted) => {
                 account.verdict = admitted.verdict;

@@ -290,8 +290,9 @@ impl<Q: PortQueue + Send + 'static> Switch<Q> {
             let (policy_generation, ports) = (self.policy_generation, self.slots.names());
             self.names.add(Names { policy_generation, compiled: compiled.clone(), ports });
         }
-        let next =
+        let mut next =
             Snapshot::new(compiled, &self.slots.by_workload, workers, generation, self.policy_generation);
+        next.directory.inherit(&self.publisher.slot().load().directory);
         self.publisher.publish(next);
         self.publisher.collect(|snapshot| snapshot.add_rule_hits(&mut self.rule_hits));
     }
