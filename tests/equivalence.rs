@@ -6,7 +6,7 @@ mod policies;
 
 use policies::{packets, parties, policy, rule, today};
 use proptest::prelude::*;
-use septum_classifier::{Budget, Classifier, ProofError, VerdictId, Witness};
+use septum_classifier::{Budget, Builder, Classifier, ProofError, VerdictId, Witness};
 use septum_rules::date::Date;
 use septum_rules::endpoint::Party;
 use septum_rules::identity::RuleId;
@@ -14,6 +14,7 @@ use septum_rules::oracle::Oracle;
 use septum_rules::policy::Policy;
 use septum_rules::proto::Layer4;
 use septum_rules::rule::{Action, Rule};
+use septum_rules::selector::{Alternative, LabelExpression, Operator, Requirement, Selector};
 use septum_rules::verdict::{Decider, Decision, GateDecision, Refusal, Verdict};
 
 /// A fixed share of all combinations, so that a case takes milliseconds and its failures come back.
@@ -45,13 +46,23 @@ fn by_name(policy: &Policy, decision: &Decision) -> String {
     format!("{:?}: {}; {}", decision.verdict, gate(&decision.egress), gate(&decision.ingress))
 }
 
+/// Up to which area rules are kept pair by pair: none, some, or all of them.
+fn area() -> impl Strategy<Value = u64> {
+    prop::sample::select(&[0, 1, 2, 4, 9, 16, 64, u64::MAX][..])
+}
+
+/// The policy, compiled with its pairs in both forms.
+fn build(policy: &Policy, area: u64) -> Classifier {
+    Builder::new(policy, today()).narrow_up_to(area).build().unwrap()
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn the_compiled_object_means_what_the_policy_means(policy in policy()) {
+    fn the_compiled_object_means_what_the_policy_means(policy in policy(), area in area()) {
         let oracle = Oracle::new(&policy, today());
-        let classifier = Classifier::build(&policy, today()).unwrap();
+        let classifier = build(&policy, area);
         for (source, destination, layer4) in combinations(&policy, 4_000) {
             let expected = oracle.decide(source, destination, layer4);
             let got = classifier.decide(source, destination, layer4);
@@ -170,7 +181,6 @@ proptest! {
     fn mending_the_only_missed_field_admits_the_flow(policy in policy()) {
         use septum_rules::oracle::MissedField;
         use septum_rules::proto::Service;
-        use septum_rules::selector::Selector;
         let oracle = Oracle::new(&policy, today());
         for (source, destination, layer4) in combinations(&policy, 100) {
             if oracle.decide(source, destination, layer4).verdict == Verdict::Deny(Refusal::Isolation) {
@@ -217,9 +227,52 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
+    /// Up to which area rules are narrow decides where a pair's program stands, never what it says.
     #[test]
-    fn a_correct_object_is_proved_and_one_of_another_policy_is_not(policy in policy(), other in policy()) {
-        let classifier = Classifier::build(&policy, today()).unwrap();
+    fn both_forms_of_pairs_say_the_same(policy in policy(), area in area()) {
+        let (matrix, mixed) = (build(&policy, 0), build(&policy, area));
+        prop_assert_eq!(mixed.identity_count(), matrix.identity_count());
+        for (source, destination, layer4) in combinations(&policy, 2_000) {
+            let verdict = |classifier: &Classifier| classifier.decide(source, destination, layer4);
+            prop_assert_eq!(verdict(&mixed), verdict(&matrix), "{:?} -> {:?} {}", source, destination, layer4);
+        }
+    }
+
+    /// Rules from one workload to another: what the table is for, with wide rules above and below.
+    #[test]
+    fn rules_between_single_workloads_stand_in_the_table(policy in policy(), rule in rule()) {
+        let mut policy = policy;
+        let single = |at: usize| {
+            let values = vec![format!("workload{at}").into()];
+            let requirement = Requirement { key: "name".into(), operator: Operator::In(values) };
+            let expression = LabelExpression { requirements: vec![requirement] };
+            Selector { alternatives: vec![Alternative::Labels(expression)] }
+        };
+        for from in 0..policy.workloads.len() {
+            for to in 0..policy.workloads.len() {
+                let name = format!("single-{from}-{to}").into();
+                let (from, to) = (single(from), single(to));
+                policy.rules.push(Rule { name, from, to, audit: false, expires: None, ..rule.clone() });
+            }
+        }
+        let oracle = Oracle::new(&policy, today());
+        let classifier = build(&policy, 4);
+        for (source, destination, layer4) in combinations(&policy, 2_000) {
+            prop_assert_eq!(
+                classifier.decide(source, destination, layer4),
+                oracle.decide(source, destination, layer4),
+                "{:?} -> {:?} {}", source, destination, layer4
+            );
+        }
+    }
+
+    #[test]
+    fn a_correct_object_is_proved_and_one_of_another_policy_is_not(
+        policy in policy(),
+        other in policy(),
+        area in area(),
+    ) {
+        let classifier = build(&policy, area);
         if let Err(error) = classifier.prove(&policy, Budget::default()) {
             return Err(TestCaseError::fail(error.to_string()));
         }

@@ -11,8 +11,9 @@ use crate::identities::IdentitySet;
 use crate::in_force::RulesInForce;
 use crate::layer4;
 use crate::limits::{BuildError, Limits};
+use crate::split::Split;
 use crate::verdict_table::VerdictBuild;
-use crate::walk::Walk;
+use crate::walk::{Sides, Walk};
 
 /// Compiles one policy for one day.
 #[derive(Clone, Debug)]
@@ -20,12 +21,13 @@ pub struct Builder<'p> {
     policy: &'p Policy,
     now: Date,
     limits: Limits,
+    narrow: Option<u64>,
 }
 
 impl<'p> Builder<'p> {
     /// For `policy` as it is on the day `now` (UTC), with default [`Limits`].
     pub fn new(policy: &'p Policy, now: Date) -> Self {
-        Self { policy, now, limits: Limits::default() }
+        Self { policy, now, limits: Limits::default(), narrow: None }
     }
 
     /// Other limits.
@@ -34,12 +36,19 @@ impl<'p> Builder<'p> {
         self
     }
 
+    /// Keeps pair by pair what rules say that apply to at most `area` pairs of identity classes, where otherwise
+    /// the builder weighs the memory of both forms. Changes no verdict: for tests and measurements.
+    pub fn narrow_up_to(mut self, area: u64) -> Self {
+        self.narrow = Some(area);
+        self
+    }
+
     /// Compiles.
     ///
     /// # Errors
     /// A [`BuildError`] names the limit that the policy exceeds; time and memory are bounded by the limits.
     pub fn build(self) -> Result<Classifier, BuildError> {
-        let Self { policy, now, limits } = self;
+        let Self { policy, now, limits, narrow } = self;
         // Values of address tries have 31 bits.
         let limits = Limits { identities: limits.identities.min(1 << 30), ..limits };
         let rules = RulesInForce::collect(policy, now, &limits)?;
@@ -48,8 +57,10 @@ impl<'p> Builder<'p> {
         let addresses = Addresses::compile(policy, &rules, &mut identities, &limits)?;
         let sources = EndpointClasses::compile(Gate::Egress, &identities, &rules, &limits)?;
         let destinations = EndpointClasses::compile(Gate::Ingress, &identities, &rules, &limits)?;
+        let split = Split::choose(&rules, &sources, &destinations, narrow, &limits);
+        let sides = Sides { sources, destinations };
         let mut verdicts = VerdictBuild::new(policy, limits.table_entries)?;
-        let trie = Walk::new(&rules, &layer4, &sources, &destinations, &limits).run(&mut verdicts)?;
+        let trie = Walk::new(&rules, &layer4, &sides, split, &limits)?.run(&mut verdicts)?;
         Ok(Classifier {
             now,
             valid_until: rules.valid_until,
@@ -60,8 +71,8 @@ impl<'p> Builder<'p> {
             trie,
             verdicts: verdicts.finish(),
             rules_in_force: rules.rules.len(),
-            source_classes: sources.len(),
-            destination_classes: destinations.len(),
+            source_classes: sides.sources.len(),
+            destination_classes: sides.destinations.len(),
         })
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct GateKind {
 
 impl GateKind {
     /// The same, as words that are equal exactly where the kinds are.
-    fn words(self) -> [u32; 2] {
+    pub(crate) fn words(self) -> [u32; 2] {
         let bits = [self.init, self.gate, self.open, self.audit, self.isolated_in.is_some()];
         let word = bits.into_iter().fold(0, |word, bit| word << 1 | u32::from(bit));
         [word, self.isolated_in.map_or(0, |segment| segment.0)]
@@ -33,7 +33,7 @@ impl GateKind {
 /// The classes of one side of a flow: sources at egress gates, destinations at ingress gates.
 #[derive(Debug)]
 pub(crate) struct EndpointClasses {
-    /// By identity.
+    /// By identity, or by class of what was merged.
     pub(crate) class_of: Vec<u32>,
     /// By class.
     pub(crate) gates: Vec<GateKind>,
@@ -78,40 +78,38 @@ impl EndpointClasses {
         };
         let (any, world) = (alternatives_named(&Alternative::Any), alternatives_named(&Alternative::World));
 
-        let mut signatures = Interner::<u32>::new("identity classes", limits.set_entries);
-        let mut written = 0;
-        let mut result =
-            Self { class_of: Vec::new(), gates: Vec::new(), selectors: Vec::new(), members: Vec::new() };
-        let (mut signature, mut satisfied) = (Vec::new(), Vec::new());
+        let mut merge = Merge::new(limits);
         for identity in &identities.identities {
             let gate = gate_kind(side, identity);
-            satisfied.clear();
+            merge.satisfied.clear();
             if !gate.init {
                 let is_world = identity.kind == Kind::World;
                 let sets = [identity.labels, identity.networks];
                 let named = sets.into_iter().flat_map(|set| identities.sets.get(set)).copied();
                 for alternative in named.chain(any).chain(world.filter(|_| is_world)) {
-                    satisfied.extend_from_slice(&selectors_of[alternative as usize]);
+                    merge.satisfied.extend_from_slice(&selectors_of[alternative as usize]);
                 }
-                satisfied.sort_unstable();
-                satisfied.dedup();
+                merge.satisfied.sort_unstable();
+                merge.satisfied.dedup();
             }
-            signature.clear();
-            signature.extend(gate.words());
-            signature.extend_from_slice(&satisfied);
-            written += signature.len();
-            if written > limits.set_entries {
-                return Err(BuildError::SetEntries { limit: limits.set_entries });
-            }
-            let class = signatures.intern(&signature)?;
-            result.class_of.push(class);
-            if class as usize == result.gates.len() {
-                result.gates.push(gate);
-                result.selectors.push(satisfied.as_slice().into());
-            }
+            merge.add(gate)?;
         }
-        result.members = members(&result.selectors, &result.gates, rules.selectors.len());
-        Ok(result)
+        Ok(merge.finish(rules.selectors.len()))
+    }
+
+    /// These classes, told apart only by the selectors for which `keeps` holds (by number), and by their gates.
+    /// In the result [`EndpointClasses::class_of`] is by class of `self`.
+    ///
+    /// # Errors
+    /// A limit, see [`BuildError`].
+    pub(crate) fn merged(&self, keeps: &[bool], limits: &Limits) -> Result<Self, BuildError> {
+        let mut merge = Merge::new(limits);
+        for (gate, selectors) in self.gates.iter().zip(&self.selectors) {
+            merge.satisfied.clear();
+            merge.satisfied.extend(selectors.iter().filter(|selector| keeps[**selector as usize]));
+            merge.add(*gate)?;
+        }
+        Ok(merge.finish(self.members.len()))
     }
 
     /// How many classes there are.
@@ -122,6 +120,56 @@ impl EndpointClasses {
     /// Whether the class satisfies the selector (one that stands on this side).
     pub(crate) fn satisfies(&self, class: u32, selector: u32) -> bool {
         self.selectors[class as usize].binary_search(&selector).is_ok()
+    }
+}
+
+/// Joins what has equal gates and satisfies equal selectors.
+struct Merge {
+    limit: usize,
+    signatures: Interner<u32>,
+    written: usize,
+    signature: Vec<u32>,
+    /// Of what is added next; sorted.
+    satisfied: Vec<u32>,
+    class_of: Vec<u32>,
+    gates: Vec<GateKind>,
+    selectors: Vec<Box<[u32]>>,
+}
+
+impl Merge {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            limit: limits.set_entries,
+            signatures: Interner::new("identity classes", limits.set_entries),
+            written: 0,
+            signature: Vec::new(),
+            satisfied: Vec::new(),
+            class_of: Vec::new(),
+            gates: Vec::new(),
+            selectors: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, gate: GateKind) -> Result<(), BuildError> {
+        self.signature.clear();
+        self.signature.extend(gate.words());
+        self.signature.extend_from_slice(&self.satisfied);
+        self.written += self.signature.len();
+        if self.written > self.limit {
+            return Err(BuildError::SetEntries { limit: self.limit });
+        }
+        let class = self.signatures.intern(&self.signature)?;
+        self.class_of.push(class);
+        if class as usize == self.gates.len() {
+            self.gates.push(gate);
+            self.selectors.push(self.satisfied.as_slice().into());
+        }
+        Ok(())
+    }
+
+    fn finish(self, selector_count: usize) -> EndpointClasses {
+        let members = members(&self.selectors, &self.gates, selector_count);
+        EndpointClasses { class_of: self.class_of, gates: self.gates, selectors: self.selectors, members }
     }
 }
 

@@ -57,6 +57,14 @@ impl<'a> Items<'a> {
         Ok(self.rules.rules.len() as u32 + number)
     }
 
+    /// The rank of the rule that it is.
+    pub(crate) fn rank(&self, number: u32) -> u32 {
+        match (number as usize).checked_sub(self.rules.rules.len()) {
+            None => number,
+            Some(cut) => self.cut[cut].rank,
+        }
+    }
+
     /// What is painted.
     pub(crate) fn get(&self, number: u32) -> Item<'_> {
         match self.rules.rules.get(number as usize) {

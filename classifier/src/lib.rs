@@ -24,17 +24,22 @@
 //!    equal sets of networks (all containing networks count; most-specific-wins does not exist); workloads and
 //!    gateways are single addresses in them. Equal combinations are one identity.
 //! 4. `endpoint_class`: identities that no `from` tells apart are one source class; likewise destinations.
-//! 5. `walk`: for each pair of classes, the rules that apply to it and do not come too late (`undecided`), their
-//!    holes cut out (`items`); `program`: their painting over the layer-4 classes, gate by gate, tier by tier.
-//! 6. `rule_trie`, `verdict_table`: all of it as flat tables with `u32` offsets, every repeated part stored once.
+//! 5. `split`: rules that apply to many pairs of classes are wide; in a policy with many classes, those that apply to
+//!    few are narrow. Wide rules alone cut the identities into coarse classes.
+//! 6. `walk`: for each pair of coarse classes, and for each pair of classes that a narrow rule names, the rules that
+//!    apply to it and do not come too late (`undecided`), their holes cut out (`items`); `program`: their painting
+//!    over the layer-4 classes, gate by gate, tier by tier.
+//! 7. `rule_trie` (`pair_matrix`, `pair_table`, `pattern`), `verdict_table`: all of it as flat tables with `u32`
+//!    offsets, every repeated part stored once.
 //!
 //! Looking up (`lookup`):
 //!
 //! ```text
 //! address ----------- address_trie ------------> identity      1 to 4 nodes
 //! protocol, ports --- layer4: two page tables -> class         6 loads, two independent chains
-//! identity pair ----- rule_trie: pair matrix --> program       4 loads
-//! program, class ---- rule_trie: pattern, list -> verdict      4 loads
+//! identity pair ----- rule_trie: pair table ---> program       3 lines, if a narrow rule names the pair,
+//!                                pair matrix                   else 3 loads more
+//! program, class ---- rule_trie: pattern, list -> verdict      3 loads, 4 where there are thousands of ports
 //! ```
 //!
 //! There is no branch on the number of rules, no allocation, no lock, and no `unsafe`: every index is checked,
@@ -46,8 +51,9 @@
 //!
 //! *Time*: building costs the sum of what it writes: the sets of networks of each stretch, one word for each
 //! (source class, rule, destination class) that belong together, and the distinct programs. *Memory*: the pair
-//! matrix grows with source classes x destination classes, in shared blocks; programs grow with the
-//! distinct combinations of rules, patterns with the distinct shapes. [`Limits`] bound all of it.
+//! matrix grows with coarse source classes x coarse destination classes, in shared blocks, the pair table with 32
+//! bytes for each pair that narrow rules name; programs grow with the distinct combinations of rules, patterns
+//! with the edges of the distinct shapes. [`Limits`] bound all of it.
 //!
 //! # What it does not do
 //!
@@ -68,12 +74,15 @@ mod items;
 mod layer4;
 mod limits;
 mod lookup;
+mod pair_matrix;
+mod pair_table;
 mod parts;
 mod pattern;
 mod program;
 mod proof;
 mod reach;
 mod rule_trie;
+mod split;
 mod stats;
 mod undecided;
 mod verdict_table;

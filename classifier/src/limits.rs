@@ -15,6 +15,10 @@ pub struct Limits {
     pub layer4_classes: usize,
     /// How often a rule may be put into the list of a pair of identity classes: the work of the compile.
     pub rule_applications: u64,
+    /// Pairs of identity classes that wide rules tell apart: cells of the matrix.
+    pub matrix_cells: u64,
+    /// Pairs of identity classes that narrow rules give a program of their own.
+    pub pairs: usize,
     /// Entries of any one table of the compiled object (at most 2^32 - 2, offsets being `u32`).
     pub table_entries: usize,
 }
@@ -26,6 +30,8 @@ impl Default for Limits {
             set_entries: 1 << 26,
             layer4_classes: 1 << 20,
             rule_applications: 1 << 30,
+            matrix_cells: 1 << 28,
+            pairs: 1 << 23,
             table_entries: 1 << 28,
         }
     }
@@ -61,6 +67,24 @@ pub enum BuildError {
     RuleApplications {
         /// [`Limits::rule_applications`].
         limit: u64,
+    },
+    /// Rules that name many tell too many kinds of endpoint apart.
+    #[error(
+        "broad selectors tell {cells} pairs of identities apart, more than {limit}; let them share labels or networks"
+    )]
+    Matrix {
+        /// How many the policy needs.
+        cells: u64,
+        /// [`Limits::matrix_cells`].
+        limit: u64,
+    },
+    /// Too many pairs of identities with a program of their own.
+    #[error(
+        "rules give more than {limit} pairs of identities a program of their own; name groups, not single workloads"
+    )]
+    Pairs {
+        /// [`Limits::pairs`].
+        limit: usize,
     },
     /// More outcomes for one pair of identities than a pattern can number.
     #[error("one pair of identities has more than {limit} different outcomes")]

@@ -11,6 +11,7 @@ use septum_rules::proto::Layer4;
 use septum_rules::verdict::Decision;
 
 use crate::identities::IdentitySet;
+use crate::rule_trie::Program;
 use crate::{Classifier, VerdictEntry, VerdictId};
 
 impl Classifier {
@@ -72,7 +73,7 @@ impl Classifier {
     /// Never for identities that came from this object.
     pub fn lookup_burst(&self, flows: &[(IdentityId, IdentityId, Layer4)], verdicts: &mut [VerdictId]) {
         const STAGE: usize = 64;
-        let (mut classes, mut programs) = ([0_u32; STAGE], [0_u32; STAGE]);
+        let (mut classes, mut programs) = ([0_u32; STAGE], [Program::default(); STAGE]);
         for (flows, verdicts) in flows.chunks(STAGE).zip(verdicts.chunks_mut(STAGE)) {
             for ((class, program), (source, destination, layer4)) in
                 classes.iter_mut().zip(&mut programs).zip(flows)

@@ -27,6 +27,7 @@ use septum_rules::verdict::Decision;
 
 use self::parties::ProofParty;
 use self::source::{Applying, Source};
+use crate::rule_trie::Program;
 use crate::{Classifier, VerdictId};
 
 /// How much work a proof may be, in comparisons.
@@ -101,7 +102,7 @@ impl Classifier {
             (0..self.verdict_count() as u32).map(|verdict| self.decision(VerdictId(verdict))).collect();
         let pairs = parties.len() as u64 * parties.len() as u64;
         let mut proof = Proof { parties: parties.len(), packets: packets.len(), pairs, distinct_pairs: 0 };
-        let mut compared: HashSet<(u32, Applying), ahash::RandomState> = HashSet::default();
+        let mut compared: HashSet<(Program, Applying), ahash::RandomState> = HashSet::default();
         let (mut work, mut done) = (0_u64, 0);
         for from in &parties {
             let leaving = source.rules_from(from);

@@ -17,8 +17,10 @@ pub struct Stats {
     pub destination_classes: usize,
     /// Classes of protocol and ports.
     pub layer4_classes: usize,
-    /// Distinct things that a pair of classes does with layer 4.
+    /// Distinct things that wide rules let a pair of classes do with layer 4.
     pub programs: usize,
+    /// Pairs of classes with a program of their own, made by narrow rules.
+    pub pairs: usize,
     /// Distinct outcomes.
     pub verdicts: usize,
     /// Nodes of the IPv4 address trie.
@@ -60,7 +62,8 @@ impl Classifier {
             source_classes: self.source_classes,
             destination_classes: self.destination_classes,
             layer4_classes: self.layer4.count() as usize,
-            programs: self.trie.programs(),
+            programs: self.trie.programs().0,
+            pairs: self.trie.programs().1,
             verdicts: self.verdict_count(),
             ipv4_nodes: self.addresses.ipv4.size().0,
             ipv6_nodes: self.addresses.ipv6.size().0,
@@ -85,13 +88,14 @@ impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} rules, {} identities ({} as source, {} as destination), {} layer-4 classes, {} programs, {} verdicts",
+            "{} rules, {} identities ({} as source, {} as destination), {} layer-4 classes, {} programs and {} single pairs, {} verdicts",
             self.rules_in_force,
             self.identities,
             self.source_classes,
             self.destination_classes,
             self.layer4_classes,
             self.programs,
+            self.pairs,
             self.verdicts
         )
     }

@@ -1,33 +1,57 @@
 //! Every pair of classes: which rules apply to it, and so which program it has.
 //!
-//! The walk costs what it writes: for each source class, for each rule that it satisfies, for each
-//! destination class that the rule also names, one word. Pairs that no rule names share a program with all
-//! pairs of their kind. Rules that come too late for a pair are left out of its list (see `undecided`).
+//! The walk costs what it writes. For the matrix: for each coarse source class, for each wide rule that it satisfies,
+//! for each destination class that the rule also names, one word. Pairs that no rule names share a program with all
+//! pairs of their kind. For the table: the narrow rules of each pair of fine classes that they name, merged with
+//! the wide ones of the cell in which the pair lies; where that changes nothing, the cell is enough. Rules that
+//! come too late for a pair are left out of its list (see `undecided`).
 
 use hashbrown::HashMap;
 
 use crate::endpoint_class::{EndpointClasses, GateKind};
-use crate::in_force::RulesInForce;
+use crate::in_force::{RuleInForce, RulesInForce};
 use crate::intern::Interner;
 use crate::items::Items;
 use crate::layer4::Layer4Build;
 use crate::limits::{BuildError, Limits};
+use crate::pair_matrix::PairMatrixBuild;
 use crate::program::{Ends, Item, Painter};
-use crate::rule_trie::{RuleTrie, RuleTrieBuild};
+use crate::rule_trie::{Place, Program, RuleTrie, RuleTrieBuild};
+use crate::split::Split;
 use crate::undecided::Undecided;
 use crate::verdict_table::VerdictBuild;
+
+/// The classes of both sides.
+#[derive(Debug)]
+pub(crate) struct Sides {
+    pub(crate) sources: EndpointClasses,
+    pub(crate) destinations: EndpointClasses,
+}
+
+impl Sides {
+    fn merged(&self, split: &Split, limits: &Limits) -> Result<Self, BuildError> {
+        Ok(Self {
+            sources: self.sources.merged(&split.wide_from, limits)?,
+            destinations: self.destinations.merged(&split.wide_to, limits)?,
+        })
+    }
+}
 
 /// What the walk reads, and the items that it makes on its way.
 pub(crate) struct Walk<'a> {
     rules: &'a RulesInForce<'a>,
-    sources: &'a EndpointClasses,
-    destinations: &'a EndpointClasses,
+    /// The classes that all rules tell apart.
+    fine: &'a Sides,
+    /// Those that wide rules tell apart; their classes are numbered by fine class.
+    coarse: Sides,
+    split: Split,
     limits: &'a Limits,
     class_count: u32,
     items: Items<'a>,
+    applications: u64,
 }
 
-/// The rules that apply to one destination class, for the source class at hand.
+/// The wide rules that apply to one coarse destination class, for the source class at hand.
 #[derive(Clone, Debug)]
 struct Applying {
     items: Vec<u32>,
@@ -65,7 +89,7 @@ struct Programs<'v, 'p> {
     destinations: GateKinds,
     lists: Interner<u32>,
     /// By the kinds of both ends and the list of items.
-    known: HashMap<[u32; 3], u32, ahash::RandomState>,
+    known: HashMap<[u32; 3], Program, ahash::RandomState>,
 }
 
 impl<'v, 'p> Programs<'v, 'p> {
@@ -76,16 +100,16 @@ impl<'v, 'p> Programs<'v, 'p> {
             verdicts,
             painter: Painter::default(),
             class_count: walk.class_count,
-            sources: GateKinds::of(walk.sources),
-            destinations: GateKinds::of(walk.destinations),
+            sources: GateKinds::of(&walk.coarse.sources),
+            destinations: GateKinds::of(&walk.coarse.destinations),
             lists: Interner::new("rule lists", limit),
             known: HashMap::default(),
         }
     }
 
-    /// The program of two ends of these kinds to which these items apply.
-    fn number(&mut self, items: &Items<'_>, kinds: [u32; 2], list: &[u32]) -> Result<u32, BuildError> {
-        let key = [kinds[0], kinds[1], self.lists.intern(list)?];
+    /// The program of two ends of these kinds to which the items of this list apply.
+    fn program(&mut self, items: &Items<'_>, kinds: [u32; 2], list: u32) -> Result<Program, BuildError> {
+        let key = [kinds[0], kinds[1], list];
         if let Some(program) = self.known.get(&key) {
             return Ok(*program);
         }
@@ -93,7 +117,7 @@ impl<'v, 'p> Programs<'v, 'p> {
             source: self.sources.kinds[kinds[0] as usize],
             destination: self.destinations.kinds[kinds[1] as usize],
         };
-        let items: Vec<Item<'_>> = list.iter().map(|item| items.get(*item)).collect();
+        let items: Vec<Item<'_>> = self.lists.get(list).iter().map(|item| items.get(*item)).collect();
         let outcomes = self.painter.paint(ends, &items, self.class_count, self.verdicts)?;
         let program = self.trie.program(&outcomes)?;
         self.known.insert(key, program);
@@ -101,113 +125,240 @@ impl<'v, 'p> Programs<'v, 'p> {
     }
 }
 
+/// One coarse source class: by coarse destination class the list of wide rules, and the program.
+#[derive(Debug, Default)]
+struct Row {
+    lists: Vec<u32>,
+    programs: Vec<Program>,
+}
+
 impl<'a> Walk<'a> {
+    /// # Errors
+    /// [`BuildError::Matrix`] when wide rules tell too many pairs apart; other limits.
     pub(crate) fn new(
         rules: &'a RulesInForce<'a>,
         layer4: &'a Layer4Build,
-        sources: &'a EndpointClasses,
-        destinations: &'a EndpointClasses,
+        fine: &'a Sides,
+        split: Split,
         limits: &'a Limits,
-    ) -> Self {
+    ) -> Result<Self, BuildError> {
+        let coarse = fine.merged(&split, limits)?;
+        let cells = coarse.sources.len() as u64 * coarse.destinations.len() as u64;
+        if cells > limits.matrix_cells {
+            return Err(BuildError::Matrix { cells, limit: limits.matrix_cells });
+        }
         let items = Items::new(rules, layer4, limits.table_entries);
-        Self { rules, sources, destinations, limits, class_count: layer4.classes.count(), items }
+        let class_count = layer4.classes.count();
+        Ok(Self { rules, fine, coarse, split, limits, class_count, items, applications: 0 })
     }
 
     /// # Errors
     /// A limit, see [`BuildError`].
     pub(crate) fn run(mut self, verdicts: &mut VerdictBuild<'_>) -> Result<RuleTrie, BuildError> {
         let mut programs = Programs::new(&self, verdicts);
-        let from = self.ranks_by_selector();
-        let mut applying = vec![
-            Applying { items: Vec::new(), undecided: Undecided::new(false, false) };
-            self.destinations.len()
-        ];
-        let mut applications = 0_u64;
-        let mut row = Vec::with_capacity(self.destinations.len());
-        let (mut ranks, mut touched, mut by_kind) = (Vec::new(), Vec::new(), Vec::new());
-        for source in 0..self.sources.len() as u32 {
-            ranks.clear();
-            for selector in &self.sources.selectors[source as usize] {
-                ranks.extend_from_slice(&from[*selector as usize]);
+        let [wide, narrow] = [false, true].map(|narrow| self.ranks_by_selector(narrow));
+        let nothing = Applying { items: Vec::new(), undecided: Undecided::new(false, false) };
+        let mut applying = vec![nothing; self.coarse.destinations.len()];
+        let mut row = Row::default();
+        for (source, fine) in (0..).zip(self.fine_sources()) {
+            self.wide_row(source, &wide, &mut applying, &mut programs, &mut row)?;
+            for fine in fine {
+                self.narrow_pairs(source, fine, &narrow, &row, &mut programs)?;
             }
-            ranks.sort_unstable();
-            for rank in &ranks {
-                applications += self.apply(source, *rank, &mut applying, &mut touched)?;
-                if applications > self.limits.rule_applications {
-                    return Err(BuildError::RuleApplications { limit: self.limits.rule_applications });
-                }
-            }
-            let source_kind = programs.sources.of_class[source as usize];
-            // A pair that no rule names has the program of its kinds.
-            by_kind.clear();
-            for kind in 0..programs.destinations.kinds.len() as u32 {
-                by_kind.push(programs.number(&self.items, [source_kind, kind], &[])?);
-            }
-            row.clear();
-            row.extend(programs.destinations.of_class.iter().map(|kind| by_kind[*kind as usize]));
-            for destination in touched.drain(..) {
-                let kinds = [source_kind, programs.destinations.of_class[destination as usize]];
-                let applying = &mut applying[destination as usize];
-                row[destination as usize] = programs.number(&self.items, kinds, &applying.items)?;
-                applying.items.clear();
-            }
-            programs.trie.add_row(&row)?;
         }
-        Ok(programs.trie.finish(&self.sources.class_of, &self.destinations.class_of, self.destinations.len()))
+        let places = self.places();
+        programs.trie.finish(places)
     }
 
-    /// By selector: the ranks of the rules whose `from` it is.
-    fn ranks_by_selector(&self) -> Vec<Vec<u32>> {
+    /// By coarse source class: the fine ones in it.
+    fn fine_sources(&self) -> Vec<Vec<u32>> {
+        let mut fine = vec![Vec::new(); self.coarse.sources.len()];
+        for (class, coarse) in (0..).zip(&self.coarse.sources.class_of) {
+            fine[*coarse as usize].push(class);
+        }
+        fine
+    }
+
+    /// By identity.
+    fn places(&self) -> Box<[Place]> {
+        let columns = self.coarse.destinations.len();
+        let classes = self.fine.sources.class_of.iter().zip(&self.fine.destinations.class_of);
+        let place = |(source, destination): (&u32, &u32)| Place {
+            source: *source,
+            destination: *destination,
+            row: PairMatrixBuild::row_start(self.coarse.sources.class_of[*source as usize], columns),
+            column: self.coarse.destinations.class_of[*destination as usize],
+        };
+        classes.map(place).collect()
+    }
+
+    /// By selector: the ranks of the wide, or the narrow, rules whose `from` it is.
+    fn ranks_by_selector(&self, narrow: bool) -> Vec<Vec<u32>> {
         let mut ranks = vec![Vec::new(); self.rules.selectors.len()];
-        for (rank, rule) in (0..).zip(&self.rules.rules) {
-            ranks[rule.from as usize].push(rank);
+        for ((rank, rule), is_narrow) in (0..).zip(&self.rules.rules).zip(&self.split.narrow) {
+            if *is_narrow == narrow {
+                ranks[rule.from as usize].push(rank);
+            }
         }
         ranks
     }
 
-    /// Adds a rule to each destination that it names, notes in `touched` those that had none; gives their number.
-    fn apply(
+    /// Writes the row of a coarse source class.
+    fn wide_row(
         &mut self,
         source: u32,
-        rank: u32,
+        from: &[Vec<u32>],
         applying: &mut [Applying],
-        touched: &mut Vec<u32>,
-    ) -> Result<u64, BuildError> {
-        let rule = &self.rules.rules[rank as usize];
-        let members = &self.destinations.members[rule.to as usize];
-        let source_has_gate = self.sources.gates[source as usize].gate;
-        // Between two ends without a gate no rule is asked.
-        let named = if source_has_gate { members.all() } else { members.with_gate() };
-        let holes: Vec<_> =
-            rule.except.iter().filter(|hole| self.sources.satisfies(source, hole.from)).copied().collect();
-        let whole = self.items.extent(rank);
-        for destination in named {
-            let applying = &mut applying[*destination as usize];
-            if applying.items.is_empty() {
-                let has_gate = self.destinations.gates[*destination as usize].gate;
-                applying.undecided = Undecided::new(source_has_gate, has_gate);
-            }
-            let (mut item, mut extent) = (rank, whole);
-            if !holes.is_empty() {
-                let mut lists: Vec<u32> = holes
-                    .iter()
-                    .filter(|hole| self.destinations.satisfies(*destination, hole.to))
-                    .map(|hole| hole.services)
-                    .collect();
-                lists.sort_unstable();
-                lists.dedup();
-                if !lists.is_empty() {
-                    item = self.items.with_holes(rank, &lists)?;
-                    extent = self.items.extent(item);
-                }
-            }
-            if applying.undecided.offer(rule, extent) {
+        programs: &mut Programs<'_, '_>,
+        row: &mut Row,
+    ) -> Result<(), BuildError> {
+        let source_has_gate = self.coarse.sources.gates[source as usize].gate;
+        let mut touched = Vec::new();
+        for rank in ranks(&self.coarse.sources, source, from) {
+            let rule = &self.rules.rules[rank as usize];
+            for named in named(&self.coarse, source, rule) {
+                let item = item(&mut self.items, &self.coarse, (source, *named), rank, rule)?;
+                let applying = &mut applying[*named as usize];
                 if applying.items.is_empty() {
-                    touched.push(*destination);
+                    let has_gate = self.coarse.destinations.gates[*named as usize].gate;
+                    applying.undecided = Undecided::new(source_has_gate, has_gate);
                 }
-                applying.items.push(item);
+                if applying.undecided.offer(rule, self.items.extent(item)) {
+                    if applying.items.is_empty() {
+                        touched.push(*named);
+                    }
+                    applying.items.push(item);
+                }
+            }
+            self.spend(named(&self.coarse, source, rule).len() as u64 + 1)?;
+        }
+        let source_kind = programs.sources.of_class[source as usize];
+        // A pair that no rule names has the program of its kinds.
+        let unnamed = programs.lists.intern(&[])?;
+        let mut by_kind = Vec::with_capacity(programs.destinations.kinds.len());
+        for kind in 0..programs.destinations.kinds.len() as u32 {
+            let program = programs.program(&self.items, [source_kind, kind], unnamed)?;
+            by_kind.push((program, programs.trie.number(program)?));
+        }
+        let kinds = || programs.destinations.of_class.iter().map(|kind| by_kind[*kind as usize]);
+        row.programs.clear();
+        row.programs.extend(kinds().map(|(program, _)| program));
+        let mut cells: Vec<u32> = kinds().map(|(_, number)| number).collect();
+        row.lists.clear();
+        row.lists.resize(cells.len(), unnamed);
+        for destination in touched {
+            let at = destination as usize;
+            let list = programs.lists.intern(&applying[at].items)?;
+            let kinds = [source_kind, programs.destinations.of_class[at]];
+            let program = programs.program(&self.items, kinds, list)?;
+            cells[at] = programs.trie.number(program)?;
+            (row.lists[at], row.programs[at]) = (list, program);
+            applying[at].items.clear();
+        }
+        programs.trie.add_row(&cells)
+    }
+
+    /// Writes the pairs of a fine source class that narrow rules name; `row` is that of its coarse class.
+    fn narrow_pairs(
+        &mut self,
+        coarse: u32,
+        source: u32,
+        from: &[Vec<u32>],
+        row: &Row,
+        programs: &mut Programs<'_, '_>,
+    ) -> Result<(), BuildError> {
+        let mut found: Vec<(u32, u32)> = Vec::new();
+        for rank in ranks(&self.fine.sources, source, from) {
+            let rule = &self.rules.rules[rank as usize];
+            for named in named(self.fine, source, rule) {
+                found.push((*named, item(&mut self.items, self.fine, (source, *named), rank, rule)?));
+            }
+            self.spend(named(self.fine, source, rule).len() as u64 + 1)?;
+        }
+        // By destination; rules stay in order.
+        found.sort_by_key(|(destination, _)| *destination);
+        let source_has_gate = self.fine.sources.gates[source as usize].gate;
+        let mut list = Vec::new();
+        for found in found.chunk_by(|a, b| a.0 == b.0) {
+            let destination = found[0].0;
+            let cell = self.coarse.destinations.class_of[destination as usize] as usize;
+            let has_gate = self.fine.destinations.gates[destination as usize].gate;
+            let mut undecided = Undecided::new(source_has_gate, has_gate);
+            list.clear();
+            let wide = programs.lists.get(row.lists[cell]);
+            let mut applications = 0;
+            for item in merged(&self.items, wide, found) {
+                applications += 1;
+                if undecided.offer(self.items.get(item).rule, self.items.extent(item)) {
+                    list.push(item);
+                }
+            }
+            self.spend(applications)?;
+            let list = programs.lists.intern(&list)?;
+            let kinds = [programs.sources.of_class[coarse as usize], programs.destinations.of_class[cell]];
+            let program = programs.program(&self.items, kinds, list)?;
+            if program != row.programs[cell] {
+                programs.trie.add_pair(source, destination, program)?;
             }
         }
-        Ok(named.len() as u64 + 1)
+        Ok(())
     }
+
+    fn spend(&mut self, applications: u64) -> Result<(), BuildError> {
+        self.applications += applications;
+        if self.applications > self.limits.rule_applications {
+            return Err(BuildError::RuleApplications { limit: self.limits.rule_applications });
+        }
+        Ok(())
+    }
+}
+
+/// The rules that a source class satisfies, in the order of evaluation; `from` has them by selector.
+fn ranks(sources: &EndpointClasses, source: u32, from: &[Vec<u32>]) -> Vec<u32> {
+    let satisfied = sources.selectors[source as usize].iter();
+    let mut ranks: Vec<u32> = satisfied.flat_map(|selector| &from[*selector as usize]).copied().collect();
+    ranks.sort_unstable();
+    ranks
+}
+
+/// The destination classes that a rule names for a source that satisfies it.
+fn named<'s>(sides: &'s Sides, source: u32, rule: &RuleInForce) -> &'s [u32] {
+    let members = &sides.destinations.members[rule.to as usize];
+    // Between two ends without a gate no rule is asked.
+    if sides.sources.gates[source as usize].gate { members.all() } else { members.with_gate() }
+}
+
+/// The rule as it applies to a pair that it names.
+fn item(
+    items: &mut Items<'_>,
+    sides: &Sides,
+    (source, destination): (u32, u32),
+    rank: u32,
+    rule: &RuleInForce,
+) -> Result<u32, BuildError> {
+    if rule.except.is_empty() {
+        return Ok(rank);
+    }
+    let applicable = rule.except.iter().filter(|hole| {
+        sides.sources.satisfies(source, hole.from) && sides.destinations.satisfies(destination, hole.to)
+    });
+    let mut holes: Vec<u32> = applicable.map(|hole| hole.services).collect();
+    holes.sort_unstable();
+    holes.dedup();
+    if holes.is_empty() { Ok(rank) } else { items.with_holes(rank, &holes) }
+}
+
+/// The wide and the narrow items of a pair, in the order of evaluation.
+fn merged<'l>(
+    items: &'l Items<'_>,
+    wide: &'l [u32],
+    narrow: &'l [(u32, u32)],
+) -> impl Iterator<Item = u32> + 'l {
+    let mut wide = wide.iter().copied().peekable();
+    let mut narrow = narrow.iter().map(|(_, item)| *item).peekable();
+    std::iter::from_fn(move || match (wide.peek(), narrow.peek()) {
+        (Some(a), Some(b)) if items.rank(*a) < items.rank(*b) => wide.next(),
+        (_, Some(_)) => narrow.next(),
+        _ => wide.next(),
+    })
 }

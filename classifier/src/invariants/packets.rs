@@ -5,6 +5,7 @@ use septum_rules::identity::IdentityId;
 use septum_rules::proto::{Layer4, Protocol, Service};
 
 use super::parties::Family;
+use crate::rule_trie::Program;
 use crate::{Classifier, VerdictId};
 
 /// Packets of some services.
@@ -13,7 +14,7 @@ pub(super) struct Packets<'c> {
     /// One of each class, and of each family that can carry it.
     packets: Vec<(u32, Layer4)>,
     /// By program and family: the first that is admitted.
-    answers: HashMap<(u32, Option<Family>), Option<Admitted>, ahash::RandomState>,
+    answers: HashMap<(Program, Option<Family>), Option<Admitted>, ahash::RandomState>,
 }
 
 /// A packet and the verdict that lets it pass.
