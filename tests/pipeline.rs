@@ -13,6 +13,8 @@ mod guard;
 mod hostile;
 #[path = "pipeline/limits.rs"]
 mod limits;
+#[path = "pipeline/loss.rs"]
+mod loss;
 #[path = "pipeline/reach.rs"]
 mod reach;
 #[path = "pipeline/reject.rs"]

@@ -146,9 +146,12 @@ impl<Q: PortQueue> Worker<Q> {
                 return;
             }
             let mut worked = false;
-            for at in 0..self.ready.len() {
-                worked |= self.serve(self.ready[at]);
+            // Out of the way: a port that fails is taken out of `ready`.
+            let ready = std::mem::take(&mut self.ready);
+            for port in &ready {
+                worked |= self.serve(*port);
             }
+            self.ready = ready;
             idle_looks = if worked { 0 } else { idle_looks.saturating_add(1) };
             if !worked && !self.unpolled.is_empty() {
                 std::thread::yield_now();
