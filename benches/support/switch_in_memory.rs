@@ -15,7 +15,6 @@ use septum::counters::WorkerCells;
 use septum::delivery::{Plan, Queues, deliver};
 use septum::pipeline::Forwarder;
 use septum::port::{Offloads, PortGone, PortId, PortQueue, TransmitOutcome};
-use septum::responder::AnswerBudgets;
 use septum::segmenter::Segmenter;
 use septum::snapshot::{CompiledPolicy, Snapshot};
 use septum::wire::sketch;
@@ -158,14 +157,12 @@ impl SwitchInMemory {
         };
         Self {
             snapshot: Snapshot::new(compiled, &ports, 1, 1, 1),
-            forwarder: Forwarder {
-                worker: 0,
-                table: Arc::new(ConnectionTable::new(1 << 20, Timeouts::default())),
-                cells: Arc::new(WorkerCells::new(2)),
-                log: None,
-                answers: AnswerBudgets::new(2),
-                judged: 0,
-            },
+            forwarder: Forwarder::new(
+                0,
+                Arc::new(ConnectionTable::new(1 << 20, Timeouts::default())),
+                Arc::new(WorkerCells::new(2)),
+                None,
+            ),
             queues,
             frames: (0..traffic.flows).map(frame).collect(),
             next: 0,

@@ -12,8 +12,8 @@ use septum_rules::verdict::{Refusal, Verdict};
 
 use crate::clock::Tick;
 use crate::conntrack::{
-    ConnectionKey, ConnectionTable, Direction, Entry, Found, IcmpRole, NO_VERDICT, Packet, Unfollowed,
-    icmp_role,
+    Connection, ConnectionKey, ConnectionTable, Direction, Entry, Found, IcmpRole, NO_VERDICT, Packet,
+    Unfollowed, icmp_role,
 };
 use crate::drop_reason::DropReason;
 use crate::limiter::Limiter;
@@ -32,6 +32,8 @@ pub struct Candidate<'a> {
     pub destination: IdentityId,
     /// The frame that holds it.
     pub frame: &'a [u8],
+    /// The connection that it would belong to.
+    pub connection: &'a Connection,
     /// There is somebody to deliver it to: what can never be answered is judged, and not remembered.
     pub is_deliverable: bool,
     /// What its sender may open, where that is limited.
@@ -107,8 +109,7 @@ fn admit_whole(
 ) -> Result<Admitted, Refused> {
     let flow = &candidate.ip.flow;
     let packet = Packet { protocol: flow.layer4.protocol, tcp_flags: candidate.ip.tcp_flags };
-    let (key, direction) = ConnectionKey::of(flow, candidate.ip.echo_identifier);
-    let hash = table.hash(&key);
+    let Connection { key, hash, direction } = *candidate.connection;
     match table.find(&key, hash, direction, packet, now) {
         Found::Connection(entry) => {
             let admitted = standing(table, snapshot, &key, &entry)?;

@@ -104,6 +104,11 @@ impl WorkerCells {
         }
     }
 
+    /// How many port slots there are.
+    pub fn slots(&self) -> usize {
+        self.ports.len()
+    }
+
     /// The row of a port slot.
     ///
     /// # Panics

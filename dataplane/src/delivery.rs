@@ -102,31 +102,33 @@ pub fn deliver<Q: PortQueue>(
     segmenter: &mut Segmenter,
     cells: &WorkerCells,
 ) {
-    let mut pending: [Option<PortId>; BURST] = [None; BURST];
-    for (slot, end) in pending.iter_mut().zip(plan.ends()) {
-        *slot = match end {
-            End::Forward(port) => {
-                cells.port(port.slot).handed_over.add(1);
-                Some(*port)
-            }
-            End::Replied | End::Rejected(_) => {
-                cells.port(ingress.slot).originated.add(1);
-                Some(ingress)
-            }
-            End::Dropped(_) | End::Copied => None,
-        };
-    }
+    const { assert!(BURST <= 64, "one bit a frame") };
+    // One bit a frame that still has to go.
+    let mut pending = plan.ends().iter().enumerate().fold(0_u64, |pending, (index, end)| {
+        let goes = !matches!(end, End::Dropped(_) | End::Copied);
+        pending | u64::from(goes) << index
+    });
+    let goes_to = |index: usize| match plan.ends()[index] {
+        End::Forward(port) => port,
+        _ => ingress,
+    };
     let mut batch = [0; BURST];
-    for first in 0..burst.len() {
-        let Some(port) = pending[first] else { continue };
-        let mut length = 0;
-        for (index, slot) in pending.iter_mut().enumerate().take(burst.len()).skip(first) {
-            if *slot == Some(port) {
-                *slot = None;
+    while pending != 0 {
+        let port = goes_to(pending.trailing_zeros() as usize);
+        let (mut length, mut handed_over, mut rest) = (0, 0, pending);
+        while rest != 0 {
+            let index = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            if goes_to(index) == port {
+                pending &= !(1 << index);
                 batch[length] = index as u8;
                 length += 1;
+                handed_over += u64::from(matches!(plan.ends()[index], End::Forward(_)));
             }
         }
+        let counted = cells.port(port.slot);
+        counted.handed_over.add(handed_over);
+        counted.originated.add(length as u64 - handed_over);
         transmit(burst, &batch[..length], port, queues, segmenter, cells);
     }
     for (index, port) in &plan.copies {

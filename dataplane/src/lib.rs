@@ -23,6 +23,7 @@ pub mod responder;
 pub mod routing;
 pub mod segmenter;
 pub mod snapshot;
+pub mod survey;
 pub mod switch;
 pub mod sys;
 pub mod wire;

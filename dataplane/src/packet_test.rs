@@ -23,7 +23,6 @@ use crate::directory::SegmentEntry;
 use crate::forwarding::{group_mac, is_group};
 use crate::pipeline::{End, Forwarder};
 use crate::port::PortId;
-use crate::responder::AnswerBudgets;
 use crate::snapshot::{CompiledPolicy, Snapshot};
 use crate::wire::sketch;
 
@@ -79,14 +78,8 @@ impl Bench {
         let workload = &policy.workloads[test.workload.index()];
         let segment = self.snapshot.directory.segment(workload.segment);
         let frame = build(policy, workload, segment, test)?;
-        let mut forwarder = Forwarder {
-            worker: 0,
-            table: Arc::new(ConnectionTable::new(64, Timeouts::default())),
-            cells: Arc::new(WorkerCells::new(self.ports.len())),
-            log: None,
-            answers: AnswerBudgets::new(self.ports.len()),
-            judged: 0,
-        };
+        let table = Arc::new(ConnectionTable::new(64, Timeouts::default()));
+        let mut forwarder = Forwarder::new(0, table, Arc::new(WorkerCells::new(self.ports.len())), None);
         self.burst.clear();
         self.burst.push(&frame);
         let time = BurstTime { tick: Tick(1), unix_ms: 0 };

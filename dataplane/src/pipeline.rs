@@ -1,7 +1,8 @@
 //! One burst, from the port that it came in on to the ports that it leaves by.
 //!
 //! ```text
-//! parse -> guard -> where to -> connection or gates -> rewrite -> hand over
+//! survey:  parse -> guard -> where to -> where its connection would stand     (all frames of the burst)
+//! decide:  connection or gates -> rewrite -> hand over                        (one frame after the other)
 //! ```
 //!
 //! Every frame ends exactly once: forwarded, replied to, or dropped with one reason. Nothing here allocates, locks,
@@ -10,28 +11,26 @@
 use std::sync::Arc;
 
 use septum_classifier::VerdictId;
-use septum_rules::flow_key::FlowKey;
 use septum_rules::identity::IdentityId;
 use septum_rules::rule::DenyWith;
 
 use crate::admission::{self, Candidate};
 use crate::burst::{Burst, ETHERNET};
 use crate::clock::BurstTime;
-use crate::conntrack::ConnectionTable;
+use crate::conntrack::{Connection, ConnectionTable};
 use crate::counters::{Cell, WorkerCells};
 use crate::delivery::Plan;
+use crate::directory::Member;
 use crate::drop_reason::DropReason;
 use crate::flow_log::{Event, FlowLog, is_logged};
-use crate::forwarding::{self, Destination};
+use crate::forwarding::Destination;
 use crate::group;
-use crate::guard::{self, Source};
 use crate::port::PortId;
 use crate::responder::{self, AnswerBudgets, Asking};
 use crate::routing;
 use crate::snapshot::Snapshot;
-use crate::wire::parse::parse;
-use crate::wire::vnet_hdr::VnetHeader;
-use crate::wire::{Content, IpPacket, icmp};
+use crate::survey::{Course, Finding, Survey};
+use crate::wire::{Content, Headers, IpPacket, icmp};
 
 /// How a frame ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,12 +68,13 @@ pub struct Forwarder {
     pub answers: AnswerBudgets,
     /// Frames that the gates judged, for sampling.
     pub judged: u64,
+    /// What the first look at the present burst has found.
+    survey: Survey,
 }
 
 /// What is known of a frame at its end, for counters and log.
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
-    flow: Option<FlowKey>,
     verdict: Option<VerdictId>,
     is_new: bool,
     /// The verdicts are counted already (a group packet has one for each receiver).
@@ -83,6 +83,17 @@ struct Account {
 }
 
 impl Forwarder {
+    /// The forwarder of a worker that has seen no frame yet.
+    pub fn new(
+        worker: usize,
+        table: Arc<ConnectionTable>,
+        cells: Arc<WorkerCells>,
+        log: Option<FlowLog>,
+    ) -> Self {
+        let answers = AnswerBudgets::new(cells.slots());
+        Self { worker, table, cells, log, answers, judged: 0, survey: Survey::default() }
+    }
+
     /// Decides about every frame of a burst that came in at `ingress`, rewrites those that are routed or answered,
     /// and says in `plan` which port gets what.
     pub fn decide(
@@ -95,72 +106,73 @@ impl Forwarder {
     ) {
         let at = At { snapshot, ingress, time };
         plan.clear();
+        // A slot that has a new owner says nothing of the old one's last frames.
+        let member = snapshot.directory.member(ingress.slot).filter(|member| member.port == ingress);
+        let member = match member {
+            _ if snapshot.is_stale(time) => Err(DropReason::PolicyStale),
+            None => Err(DropReason::Undescribed),
+            Some(member) => Ok(member),
+        };
+        let bytes = match member {
+            Ok(member) => self.survey.survey(burst, &snapshot.directory, member, &self.table),
+            Err(reason) => self.survey.refuse(burst, reason),
+        };
+        let cells = self.cells.port(ingress.slot);
+        cells.received.add(burst.len() as u64);
+        cells.received_bytes.add(bytes);
         for index in 0..burst.len() {
-            let length = burst.frame(index).len();
             let mut account = Account::default();
-            let end = self.decide_one(burst, index, &at, plan, &mut account);
+            let end = match member {
+                Ok(member) => self.decide_one(burst, index, &at, member, plan, &mut account),
+                Err(reason) => reason.into(),
+            };
             plan.end(end);
-            self.count(&at, length, end, &account);
+            self.count(&at, index, end, &account);
         }
     }
 
-    /// Decides about the frame that `asking` holds, of which only the place in the burst is known yet.
+    /// Decides about one frame that was surveyed.
     fn decide_one(
         &mut self,
         burst: &mut Burst,
         index: usize,
         at: &At<'_>,
+        member: &Member,
         plan: &mut Plan,
         account: &mut Account,
     ) -> End {
-        if at.snapshot.is_stale(at.time) {
-            return DropReason::PolicyStale.into();
-        }
-        // A slot that has a new owner says nothing of the old one's last frames.
-        let member = at.snapshot.directory.member(at.ingress.slot).filter(|member| member.port == at.ingress);
-        let Some(member) = member else { return DropReason::Undescribed.into() };
-        let frame = burst.frame(index);
-        let Some(vnet) = VnetHeader::read(frame) else { return DropReason::FrameSize.into() };
-        // Borrowed: the headers are a hundred bytes, and moving them out of the result would copy them.
-        let parsed = parse(&frame[ETHERNET..], &vnet);
-        let headers = match &parsed {
+        let Finding { headers, course } = self.survey.finding(index);
+        let headers = match headers {
             Ok(headers) => headers,
             Err(reason) => return End::Dropped(*reason),
         };
-        if let Content::Ip(ip) = &headers.content {
-            account.flow = Some(ip.flow);
-        }
-        let source = match guard::admit(member, headers) {
-            Ok(source) => source,
-            Err(reason) => return reason.into(),
-        };
         let (directory, now) = (&at.snapshot.directory, at.time.tick);
         let mut asking = Asking { directory, member, headers, burst, index, answers: &mut self.answers, now };
-        match &headers.content {
-            Content::Arp(arp) => asking.arp(arp),
-            Content::Ip(ip) if responder::is_absorbed(ip) => DropReason::Absorbed.into(),
-            Content::Ip(ip) => match (ip.neighbour, source) {
-                (Some(neighbour), _) => asking.solicitation(ip, &neighbour),
-                (None, Source::Identity(source)) => {
-                    let way = Way {
-                        table: &self.table,
-                        snapshot: at.snapshot,
-                        hits: &at.snapshot.hits[self.worker],
-                    };
-                    way.decide_ip(ip, source, asking, plan, account)
-                }
-                // Whoever has no address yet may only talk to the switch, and that was dealt with.
-                (None, Source::Unaddressed) => DropReason::Absorbed.into(),
+        match (course, &headers.content) {
+            (Course::Refused(reason), _) => End::Dropped(*reason),
+            (Course::Packet { source, destination, connection }, Content::Ip(ip)) => {
+                let way = Way {
+                    table: &self.table,
+                    snapshot: at.snapshot,
+                    hits: &at.snapshot.hits[self.worker],
+                    source: *source,
+                    connection,
+                };
+                way.decide_ip(ip, *destination, asking, plan, account)
+            }
+            (_, Content::Arp(arp)) => asking.arp(arp),
+            (_, Content::Ip(ip)) => match ip.neighbour {
+                Some(neighbour) if !responder::is_absorbed(ip) => asking.solicitation(ip, &neighbour),
+                // Whoever has no address yet may only talk to the switch.
+                _ => DropReason::Absorbed.into(),
             },
         }
     }
 
     /// Counts a frame's end, once, and logs it if it is to be logged.
-    fn count(&mut self, at: &At<'_>, length: usize, end: End, account: &Account) {
+    fn count(&mut self, at: &At<'_>, index: usize, end: End, account: &Account) {
         let At { snapshot, ingress, time } = *at;
         let cells = self.cells.port(ingress.slot);
-        cells.received.add(1);
-        cells.received_bytes.add(length.saturating_sub(ETHERNET) as u64);
         let reason = match end {
             End::Forward(_) | End::Copied => {
                 cells.forwarded.add(1);
@@ -188,11 +200,15 @@ impl Forwarder {
             (None, None) => false,
         };
         if is_logged {
+            let flow = match self.survey.finding(index).headers {
+                Ok(Headers { content: Content::Ip(ip), .. }) => Some(ip.flow),
+                _ => None,
+            };
             let event = Event {
                 unix_ms: time.unix_ms,
                 ingress: ingress.slot,
                 egress: account.egress,
-                flow: account.flow,
+                flow,
                 reason,
                 verdict: account.verdict,
                 policy_generation: snapshot.policy_generation,
@@ -215,6 +231,10 @@ struct Way<'a> {
     snapshot: &'a Snapshot,
     /// This worker's cells by verdict.
     hits: &'a [Cell],
+    /// Who sent it.
+    source: IdentityId,
+    /// The connection that it would belong to.
+    connection: &'a Connection,
 }
 
 impl Way<'_> {
@@ -222,25 +242,25 @@ impl Way<'_> {
     fn decide_ip(
         &self,
         ip: &IpPacket,
-        source: IdentityId,
+        destination: Result<Destination, DropReason>,
         mut asking: Asking<'_>,
         plan: &mut Plan,
         account: &mut Account,
     ) -> End {
-        let snapshot = self.snapshot;
+        let Self { table, snapshot, hits, source, connection } = *self;
         let limiter = asking.member.limiter.as_deref();
         if let Some(limiter) = limiter
             && let Err(reason) = limiter.packet(asking.burst.frame(asking.index), ip, asking.now)
         {
             return reason.into();
         }
-        let destination = match forwarding::resolve(&snapshot.directory, asking.member, asking.headers, ip) {
+        let destination = match destination {
             Ok(destination) => destination,
             Err(reason) => return reason.into(),
         };
         let (identity, is_deliverable) = match destination {
             Destination::Group => {
-                let (end, verdict) = group::copy(snapshot, self.hits, ip, source, &asking, plan);
+                let (end, verdict) = group::copy(snapshot, hits, ip, source, &asking, plan);
                 *account = Account { verdict, is_new: true, is_counted: true, ..*account };
                 return end;
             }
@@ -255,8 +275,9 @@ impl Way<'_> {
             Destination::Nowhere => (snapshot.classifier.identify(ip.flow.destination), false),
         };
         let frame = &asking.burst.frame(asking.index)[ETHERNET..];
-        let candidate = Candidate { ip, source, destination: identity, frame, is_deliverable, limiter };
-        match admission::admit(self.table, snapshot, &candidate, asking.now) {
+        let candidate =
+            Candidate { ip, source, destination: identity, frame, connection, is_deliverable, limiter };
+        match admission::admit(table, snapshot, &candidate, asking.now) {
             Ok(admitted) => {
                 account.verdict = admitted.verdict;
                 account.is_new = admitted.is_new;

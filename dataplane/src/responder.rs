@@ -241,6 +241,11 @@ impl Asking<'_> {
     }
 }
 
+/// Whether a packet is meant for the switch, and never for another workload: neighbour discovery, and what is absorbed.
+pub fn is_for_switch(ip: &IpPacket) -> bool {
+    ip.neighbour.is_some() || is_absorbed(ip)
+}
+
 /// Whether the switch keeps a packet for itself without an answer: claims that the guard found true, solicitations
 /// of routers, listener reports, requests for configuration, IGMP.
 pub fn is_absorbed(ip: &IpPacket) -> bool {

@@ -53,6 +53,12 @@ pub fn dispatch(
 }
 
 /// Whether the packet, or each segment of a super-frame, fits an MTU.
+#[inline]
 pub fn fits(frame: &[u8], ip: &IpPacket, mtu: u16) -> bool {
+    // No segment is longer than the super-frame.
+    ip.length() <= usize::from(mtu) || each_segment_fits(frame, ip, mtu)
+}
+
+fn each_segment_fits(frame: &[u8], ip: &IpPacket, mtu: u16) -> bool {
     VnetHeader::read(frame).is_some_and(|vnet| longest_packet(&vnet, ip) <= usize::from(mtu))
 }

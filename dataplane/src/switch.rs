@@ -19,7 +19,6 @@ use crate::flow_record::Names;
 use crate::pipeline::Forwarder;
 use crate::port::{PortId, PortQueue};
 use crate::publish::{Publisher, Reader};
-use crate::responder::AnswerBudgets;
 use crate::snapshot::{CompiledPolicy, Snapshot};
 use crate::worker::{Command, Report, Waker, Worker};
 
@@ -210,14 +209,8 @@ impl<Q: PortQueue + Send + 'static> Switch<Q> {
     fn start_worker(&self, number: usize, reports: Sender<Report>) -> io::Result<WorkerHandle<Q>> {
         let (commands, received) = unbounded();
         let (waker, cells) = (Waker::new()?, Arc::new(WorkerCells::new(self.slots.most)));
-        let forwarder = Forwarder {
-            worker: number,
-            table: Arc::clone(&self.table),
-            cells: Arc::clone(&cells),
-            log: self.log.as_ref().map(Writer::log),
-            answers: AnswerBudgets::new(self.slots.most),
-            judged: 0,
-        };
+        let log = self.log.as_ref().map(Writer::log);
+        let forwarder = Forwarder::new(number, Arc::clone(&self.table), Arc::clone(&cells), log);
         let snapshots = Reader::new(Arc::clone(self.publisher.slot()));
         let worker = Worker::new(forwarder, snapshots, received, reports, waker.clone())?;
         let thread = thread::Builder::new().name(format!("septum-{number}")).spawn(|| worker.run())?;

@@ -114,9 +114,10 @@ fn mask_v6(length: u8) -> u128 {
 
 /// An address as 128 bits, IPv4 in its mapped IPv6 form (`::ffff:a.b.c.d`), for tables that hold both families.
 /// No packet carries a mapped address on the wire (RFC 4291 section 2.5.5.2), so the families cannot meet.
+#[inline]
 pub const fn to_mapped_bits(address: IpAddr) -> u128 {
     match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V4(v4) => 0xffff << 32 | v4.to_bits() as u128,
         IpAddr::V6(v6) => v6.to_bits(),
     }
 }

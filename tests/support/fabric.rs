@@ -15,7 +15,6 @@ use septum::directory::gateway_mac;
 use septum::drop_reason::DropReason;
 use septum::pipeline::Forwarder;
 use septum::port::{MemoryQueue, Offloads, PortId, PortQueue};
-use septum::responder::AnswerBudgets;
 use septum::segmenter::Segmenter;
 use septum::snapshot::{CompiledPolicy, Snapshot};
 use septum::wire::Headers;
@@ -66,14 +65,7 @@ impl Fabric {
             hosts.push(host_end);
         }
         let slots = ports.len().max(1);
-        let forwarder = Forwarder {
-            worker: 0,
-            table: table(),
-            cells: Arc::new(WorkerCells::new(slots)),
-            log: None,
-            answers: AnswerBudgets::new(slots),
-            judged: 0,
-        };
+        let forwarder = Forwarder::new(0, table(), Arc::new(WorkerCells::new(slots)), None);
         Self {
             snapshot: Snapshot::new(compiled, &ports, 1, 1, 1),
             ports,

@@ -9,6 +9,9 @@ use septum_rules::flow_key::FlowKey;
 use septum_rules::identity::DomainId;
 use septum_rules::proto::{Layer4, Protocol};
 
+use super::table::ConnectionTable;
+use crate::wire::IpPacket;
+
 /// Both ends in order, packed: two addresses, then ports, protocol and domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionKey(pub(super) [u64; 5]);
@@ -29,6 +32,25 @@ impl Direction {
             Self::Up => Self::Down,
             Self::Down => Self::Up,
         }
+    }
+}
+
+/// A packet's place among connections: the key, its hash in one table, and the packet's direction.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection {
+    /// The name of the connection.
+    pub key: ConnectionKey,
+    /// The key's hash.
+    pub hash: u64,
+    /// Which way the packet goes.
+    pub direction: Direction,
+}
+
+impl Connection {
+    /// The place of a packet in `table`.
+    pub fn of(ip: &IpPacket, table: &ConnectionTable) -> Self {
+        let (key, direction) = ConnectionKey::of(&ip.flow, ip.echo_identifier);
+        Self { key, hash: table.hash(&key), direction }
     }
 }
 

@@ -8,6 +8,6 @@ mod key;
 mod state;
 mod table;
 
-pub use key::{ConnectionKey, Direction, IcmpRole, icmp_role};
+pub use key::{Connection, ConnectionKey, Direction, IcmpRole, icmp_role};
 pub use state::{Packet, Phase, Step, Timeouts};
 pub use table::{ConnectionTable, Entry, Found, NO_VERDICT, TableFull, Unfollowed};
