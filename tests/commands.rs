@@ -2,6 +2,8 @@
 
 #[path = "commands/check.rs"]
 mod check;
+#[path = "commands/diff.rs"]
+mod diff;
 #[path = "commands/docs.rs"]
 mod docs;
 #[path = "commands/fmt.rs"]

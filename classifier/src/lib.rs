@@ -45,6 +45,8 @@
 //! There is no branch on the number of rules, no allocation, no lock, and no `unsafe`: every index is checked,
 //! and an identity or verdict that came from the same object is always in range.
 //!
+//! Comparing ([`diff`]): two objects, for every packet; each region that differs comes with a packet that shows it.
+//!
 //! Proving (`proof`): the object against its policy, for every packet; a mismatch comes with a packet that shows it.
 //!
 //! # Cost
@@ -63,6 +65,7 @@
 mod address_trie;
 mod addresses;
 mod builder;
+pub mod diff;
 mod endpoint_class;
 mod explain;
 mod identities;

@@ -6,6 +6,7 @@
 mod check;
 mod demo;
 mod diagnostic_rows;
+mod diff;
 mod explain;
 mod explain_code;
 mod failure;
@@ -35,6 +36,8 @@ pub enum Verb {
     Reach(reach::Arguments),
     /// Say what becomes of one flow, and why
     Explain(explain::Arguments),
+    /// Say what a change of policy changes, for every packet
+    Diff(diff::Arguments),
     /// Lay policy files out in one way, comments kept
     Fmt(fmt::Arguments),
     /// Print the shape of policy files as JSON Schema
@@ -58,6 +61,7 @@ pub fn run(verb: &Verb) -> u8 {
         Verb::Test(arguments) => test::run(arguments),
         Verb::Reach(arguments) => reach::run(arguments),
         Verb::Explain(arguments) => explain::run(arguments),
+        Verb::Diff(arguments) => diff::run(arguments),
         Verb::Fmt(arguments) => fmt::run(arguments),
         Verb::Schema => schema::run(),
         Verb::ExplainCode(arguments) => explain_code::run(arguments),
