@@ -41,6 +41,7 @@ use self::parties::Parties;
 use self::regions::Rectangles;
 use self::services::Packets;
 use crate::proof::Budget;
+use crate::rule_trie::Program;
 use crate::{Classifier, VerdictId};
 
 /// All that differs.
@@ -180,7 +181,7 @@ impl<'a> Comparison<'a> {
         let mut work = 0;
         let mut rectangles = Rectangles::default();
         // By programs: the changes of their packets, an index into `changes`.
-        let mut known: HashMap<(u32, u32), u32, ahash::RandomState> = HashMap::default();
+        let mut known: HashMap<(Program, Program), u32, ahash::RandomState> = HashMap::default();
         let mut changes: Vec<Vec<u32>> = vec![Vec::new()];
         for (at, from) in (0..).zip(&parties.kinds) {
             for (column, to) in (0..).zip(&parties.kinds) {
@@ -262,8 +263,8 @@ impl Judged {
         &self,
         comparison: &Comparison<'_>,
         packets: &Packets,
-        before: u32,
-        after: u32,
+        before: Program,
+        after: Program,
     ) -> Vec<(Judgement, Judgement, ServiceSet)> {
         let (old, new) = (&comparison.before.classifier.trie, &comparison.after.classifier.trie);
         let mut changes: Vec<((Judgement, Judgement), Vec<u32>)> = Vec::new();
