@@ -7,6 +7,8 @@ mod fabric;
 mod cases;
 #[path = "pipeline/connections.rs"]
 mod connections;
+#[path = "pipeline/fast_path.rs"]
+mod fast_path;
 #[path = "pipeline/guard.rs"]
 mod guard;
 #[path = "pipeline/hostile.rs"]

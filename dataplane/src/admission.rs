@@ -101,6 +101,26 @@ pub fn admit(
     Ok(admitted)
 }
 
+/// The same for a packet of TCP or UDP that is no fragment, if it belongs to a connection that the present policy has judged;
+/// `None` where more is to be asked.
+#[inline]
+pub fn admit_known(
+    table: &ConnectionTable,
+    snapshot: &Snapshot,
+    connection: &Connection,
+    packet: Packet,
+    now: Tick,
+) -> Option<Admitted> {
+    let Connection { key, hash, direction } = connection;
+    match table.find(key, *hash, *direction, packet, now) {
+        Found::Connection(entry) if entry.is_judged_by(snapshot.policy_generation) => {
+            table.advance(&entry, *direction, packet, now);
+            Some(Admitted { verdict: entry.verdict().map(VerdictId), is_new: false })
+        }
+        _ => None,
+    }
+}
+
 fn admit_whole(
     table: &ConnectionTable,
     snapshot: &Snapshot,

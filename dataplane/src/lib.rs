@@ -9,6 +9,7 @@ pub mod counters;
 pub mod delivery;
 pub mod directory;
 pub mod drop_reason;
+pub mod fast_path;
 pub mod flow_log;
 pub mod flow_record;
 pub mod forwarding;

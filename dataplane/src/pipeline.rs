@@ -3,6 +3,7 @@
 //! ```text
 //! survey:  parse -> guard -> where to -> where its connection would stand     (all frames of the burst)
 //! decide:  connection or gates -> rewrite -> hand over                        (one frame after the other)
+//! fast path: what survey and gates said before of the same two ends and the same connection is not asked again
 //! ```
 //!
 //! Every frame ends exactly once: forwarded, replied to, or dropped with one reason. Nothing here allocates, locks,
@@ -29,7 +30,7 @@ use crate::port::PortId;
 use crate::responder::{self, AnswerBudgets, Asking};
 use crate::routing;
 use crate::snapshot::Snapshot;
-use crate::survey::{Course, Finding, Survey};
+use crate::survey::{Common, Course, Finding, Survey};
 use crate::wire::{Content, Headers, IpPacket, icmp};
 
 /// How a frame ended.
@@ -114,7 +115,7 @@ impl Forwarder {
             Some(member) => Ok(member),
         };
         let bytes = match member {
-            Ok(member) => self.survey.survey(burst, &snapshot.directory, member, &self.table),
+            Ok(member) => self.survey.survey(burst, snapshot, member, &self.table),
             Err(reason) => self.survey.refuse(burst, reason),
         };
         let cells = self.cells.port(ingress.slot);
@@ -122,13 +123,39 @@ impl Forwarder {
         cells.received_bytes.add(bytes);
         for index in 0..burst.len() {
             let mut account = Account::default();
-            let end = match member {
-                Ok(member) => self.decide_one(burst, index, &at, member, plan, &mut account),
-                Err(reason) => reason.into(),
+            let end = match (self.decide_common(burst, index, &at, &mut account), member) {
+                (Some(end), _) => end,
+                (None, Ok(member)) => {
+                    if self.survey.common(index).is_some() {
+                        self.survey.survey_one(burst, index, snapshot, member, &self.table);
+                    }
+                    self.decide_one(burst, index, &at, member, plan, &mut account)
+                }
+                (None, Err(reason)) => reason.into(),
             };
             plan.end(end);
             self.count(&at, index, end, &account);
         }
+    }
+
+    /// The fast path: a frame of the common kind that belongs to a connection of the present policy. `None` where the whole
+    /// way is to be gone.
+    #[inline]
+    fn decide_common(
+        &self,
+        burst: &mut Burst,
+        index: usize,
+        at: &At<'_>,
+        account: &mut Account,
+    ) -> Option<End> {
+        let Common { way, packet, connection } = self.survey.common(index)?;
+        let admitted = admission::admit_known(&self.table, at.snapshot, connection, *packet, at.time.tick)?;
+        account.verdict = admitted.verdict;
+        account.egress = Some(way.egress.slot);
+        if way.is_routed {
+            routing::route_common(at.snapshot, way, &mut burst.frame_mut(index)[ETHERNET..])?;
+        }
+        Some(End::Forward(way.egress))
     }
 
     /// Decides about one frame that was surveyed.
@@ -200,8 +227,9 @@ impl Forwarder {
             (None, None) => false,
         };
         if is_logged {
-            let flow = match self.survey.finding(index).headers {
-                Ok(Headers { content: Content::Ip(ip), .. }) => Some(ip.flow),
+            let flow = match (self.survey.common(index), self.survey.finding(index).headers) {
+                (Some(Common { connection, .. }), _) => Some(connection.key.flow(connection.direction)),
+                (None, Ok(Headers { content: Content::Ip(ip), .. })) => Some(ip.flow),
                 _ => None,
             };
             let event = Event {

@@ -4,10 +4,12 @@
 
 use crate::burst::ETHERNET;
 use crate::drop_reason::DropReason;
+use crate::fast_path::Way;
 use crate::forwarding::Destination;
 use crate::pipeline::End;
 use crate::responder::Asking;
 use crate::snapshot::Snapshot;
+use crate::wire::ethernet::{EtherType, EthernetHeader};
 use crate::wire::icmp_error::IcmpError;
 use crate::wire::segment::longest_packet;
 use crate::wire::vnet_hdr::VnetHeader;
@@ -50,6 +52,16 @@ pub fn dispatch(
         Ok(()) => End::Forward(port),
         Err(reason) => reason.into(),
     }
+}
+
+/// Routes an untagged frame of the fast path, whose time to live and length were found to do; `None` where it cannot be.
+pub fn route_common(snapshot: &Snapshot, way: &Way, frame: &mut [u8]) -> Option<()> {
+    let egress = snapshot.directory.member(way.egress.slot)?;
+    let gateway_mac = snapshot.directory.segment(egress.segment).gateway_mac;
+    let is_ipv4 = EthernetHeader::parse(frame).ok()?.ethertype == EtherType::IPV4;
+    rewrite::hop(frame, EthernetHeader::LENGTH, is_ipv4).ok()?;
+    rewrite::set_macs(frame, egress.mac, gateway_mac);
+    Some(())
 }
 
 /// Whether the packet, or each segment of a super-frame, fits an MTU.

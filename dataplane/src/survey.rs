@@ -10,12 +10,14 @@
 use septum_rules::identity::IdentityId;
 
 use crate::burst::{BURST, Burst, ETHERNET};
-use crate::conntrack::{Connection, ConnectionTable};
+use crate::conntrack::{Connection, ConnectionTable, Packet};
 use crate::directory::{Directory, Member};
 use crate::drop_reason::DropReason;
+use crate::fast_path::{Glance, Way, Ways};
 use crate::forwarding::{self, Destination};
 use crate::guard::{self, Source};
 use crate::responder;
+use crate::snapshot::Snapshot;
 use crate::wire::parse::parse;
 use crate::wire::vnet_hdr::VnetHeader;
 use crate::wire::{Content, Headers, Parsed};
@@ -47,17 +49,31 @@ pub enum Course {
     },
 }
 
+/// A frame of the common kind whose way is known: what is left to ask is its connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Common {
+    /// Where it goes.
+    pub way: Way,
+    /// What connection tracking must know of it.
+    pub packet: Packet,
+    /// The connection that it would belong to.
+    pub connection: Connection,
+}
+
 /// The findings of one burst, in its order.
 #[derive(Debug)]
 pub struct Survey {
+    /// Frames for the fast path; of the others, and of those that it lets go, there are findings.
+    common: Box<[Option<Common>; BURST]>,
     findings: Box<[Finding; BURST]>,
+    ways: Ways,
 }
 
 impl Default for Survey {
     fn default() -> Self {
         let nothing =
             Finding { headers: Err(DropReason::FrameSize), course: Course::Refused(DropReason::FrameSize) };
-        Self { findings: Box::new([nothing; BURST]) }
+        Self { common: Box::new([None; BURST]), findings: Box::new([nothing; BURST]), ways: Ways::default() }
     }
 }
 
@@ -66,23 +82,65 @@ impl Survey {
     pub fn survey(
         &mut self,
         burst: &Burst,
-        directory: &Directory,
+        snapshot: &Snapshot,
         member: &Member,
         table: &ConnectionTable,
     ) -> u64 {
         let mut bytes = 0;
-        for (index, finding) in self.findings.iter_mut().enumerate().take(burst.len()) {
+        let (ingress, generation) = (member.port.slot, snapshot.generation);
+        for index in 0..burst.len() {
             let frame = burst.frame(index);
             bytes += frame.len().saturating_sub(ETHERNET) as u64;
-            finding.headers = match VnetHeader::read(frame) {
-                Some(vnet) => parse(&frame[ETHERNET..], &vnet),
-                None => Err(DropReason::FrameSize),
-            };
-            if let Ok(headers) = &finding.headers {
-                finding.course = course(headers, directory, member, table);
+            let glance = Glance::at(frame, ingress);
+            let way = glance.as_ref().and_then(|glance| self.ways.find(glance, generation));
+            if let (Some(glance), Some(way)) = (&glance, way)
+                && glance.length <= usize::from(way.mtu)
+                && (glance.ttl > 1 || !way.is_routed)
+            {
+                let (key, direction) = glance.connection();
+                let connection = Connection { key, hash: table.hash(&key), direction };
+                table.prefetch(connection.hash);
+                self.common[index] = Some(Common { way, packet: glance.packet, connection });
+                continue;
+            }
+            self.common[index] = None;
+            self.survey_one(burst, index, snapshot, member, table);
+            if let (Some(glance), None, None) = (&glance, way, &member.limiter)
+                && let Some(way) = way_of(&self.findings[index].course, &snapshot.directory)
+            {
+                self.ways.remember(glance, generation, way);
             }
         }
         bytes
+    }
+
+    /// Takes the whole look at one frame.
+    pub fn survey_one(
+        &mut self,
+        burst: &Burst,
+        index: usize,
+        snapshot: &Snapshot,
+        member: &Member,
+        table: &ConnectionTable,
+    ) {
+        let frame = burst.frame(index);
+        let finding = &mut self.findings[index];
+        finding.headers = match VnetHeader::read(frame) {
+            Some(vnet) => parse(&frame[ETHERNET..], &vnet),
+            None => Err(DropReason::FrameSize),
+        };
+        if let Ok(headers) = &finding.headers {
+            finding.course = course(headers, &snapshot.directory, member, table);
+        }
+    }
+
+    /// A frame of the burst that was surveyed last, if it may take the fast path.
+    ///
+    /// # Panics
+    /// When `index` is beyond every burst.
+    #[inline]
+    pub fn common(&self, index: usize) -> Option<&Common> {
+        self.common[index].as_ref()
     }
 
     /// Takes down that no frame of a burst may be looked at. Gives their bytes, without virtio headers.
@@ -91,6 +149,7 @@ impl Survey {
         for (index, finding) in self.findings.iter_mut().enumerate().take(burst.len()) {
             bytes += burst.frame(index).len().saturating_sub(ETHERNET) as u64;
             finding.headers = Err(reason);
+            self.common[index] = None;
         }
         bytes
     }
@@ -115,4 +174,15 @@ fn course(headers: &Headers, directory: &Directory, member: &Member, table: &Con
         }
         (Ok(source), _) => Course::Control(source),
     }
+}
+
+/// The way that a course shows to every packet of its pair, if there is one.
+fn way_of(course: &Course, directory: &Directory) -> Option<Way> {
+    let Course::Packet { destination: Ok(destination), .. } = course else { return None };
+    let (egress, is_routed) = match destination {
+        Destination::Bridged { port, .. } => (*port, false),
+        Destination::Routed { port, .. } => (*port, true),
+        _ => return None,
+    };
+    Some(Way { egress, mtu: directory.member(egress.slot)?.mtu, is_routed })
 }

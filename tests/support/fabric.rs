@@ -87,6 +87,12 @@ impl Fabric {
         }
     }
 
+    /// Forgets the ways between ends that the fast path knows, and nothing else.
+    pub(crate) fn forget_ways(&mut self) {
+        let Forwarder { table, cells, .. } = &self.forwarder;
+        self.forwarder = Forwarder::new(0, Arc::clone(table), Arc::clone(cells), None);
+    }
+
     /// Replaces the policy; the workloads must be the same.
     pub(crate) fn change(&mut self, text: &str) {
         let generation = self.snapshot.policy_generation + 1;

@@ -87,6 +87,17 @@ impl ConnectionKey {
         (key, direction)
     }
 
+    /// The key of a packet of TCP or UDP between two ends, in the default domain, and the packet's direction. The same as
+    /// [`ConnectionKey::of`] gives, for those who have no [`FlowKey`] at hand.
+    #[inline]
+    pub fn of_ports(source: (u128, u16), destination: (u128, u16), protocol: Protocol) -> (Self, Direction) {
+        if source <= destination {
+            (Self::pack(DomainId::default(), protocol, source, destination), Direction::Up)
+        } else {
+            (Self::pack(DomainId::default(), protocol, destination, source), Direction::Down)
+        }
+    }
+
     /// The key under which the fragments of one packet are followed; directed, so it never meets a connection's.
     ///
     /// IPv4 tells packets apart by protocol too (RFC 791 section 3.2). IPv6 does not (RFC 8200 section 4.5): there a later
@@ -194,6 +205,13 @@ mod tests {
             assert_eq!(ConnectionKey::of(&back, 0), (key, direction.reversed()));
             assert_eq!(key.flow(direction), there);
             assert_eq!(key.flow(direction.reversed()), back);
+            let end = |address, port| (to_mapped_bits(address), port);
+            let (domain, ends) =
+                (DomainId::default(), (end(there.source, 40000), end(there.destination, 443)));
+            assert_eq!(
+                ConnectionKey::of_ports(ends.0, ends.1, Protocol::TCP),
+                ConnectionKey::of(&FlowKey { domain, ..there }, 0)
+            );
         }
     }
 

@@ -28,19 +28,31 @@ pub fn set_macs(frame: &mut [u8], destination: MacAddress, source: MacAddress) {
 /// # Panics
 /// When `frame` is not the one that `packet` was parsed from.
 pub fn decrement_ttl(frame: &mut [u8], packet: &IpPacket) -> Result<(), DropReason> {
-    if packet.ttl <= 1 {
+    hop(frame, usize::from(packet.network), packet.flow.source.is_ipv4())
+}
+
+/// The same for a packet whose IP header stands at `network`.
+///
+/// # Errors
+/// [`DropReason::TtlExceeded`]; the frame is left unchanged.
+///
+/// # Panics
+/// When no whole header stands there.
+pub fn hop(frame: &mut [u8], network: usize, is_ipv4: bool) -> Result<(), DropReason> {
+    let at = network + if is_ipv4 { 8 } else { 7 };
+    let ttl = frame[at];
+    if ttl <= 1 {
         return Err(DropReason::TtlExceeded);
     }
-    let network = usize::from(packet.network);
-    if packet.flow.source.is_ipv4() {
+    if is_ipv4 {
         let header = &mut frame[network..network + 20];
         let old = u16::from_be_bytes([header[8], header[9]]);
-        header[8] = packet.ttl - 1;
+        header[8] = ttl - 1;
         let new = u16::from_be_bytes([header[8], header[9]]);
         let updated = checksum::updated(u16::from_be_bytes([header[10], header[11]]), old, new);
         header[10..12].copy_from_slice(&updated.to_be_bytes());
     } else {
-        frame[network + 7] = packet.ttl - 1;
+        frame[at] = ttl - 1;
     }
     Ok(())
 }
