@@ -1,4 +1,4 @@
-//! How long a policy takes to compile, and its object to prove, by number of rules and breadth of selectors; sizes go to standard error.
+//! How long a policy takes to compile, by number of rules and breadth of selectors; sizes go to standard error.
 //!
 //! `cargo bench -p septum-classifier --bench compile`
 
@@ -7,7 +7,7 @@
 mod shapes;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use septum_classifier::{Budget, Classifier};
+use septum_classifier::Classifier;
 use septum_rules::policy::Policy;
 
 fn compile(criterion: &mut Criterion) {
@@ -30,23 +30,5 @@ fn compile(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn prove(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("prove");
-    group.sample_size(10);
-    let mut bench = |name: &str, policy: &Policy| {
-        let classifier = Classifier::build(policy, shapes::today()).expect("within limits");
-        let proof = classifier.prove(policy, Budget::default());
-        eprintln!("{name}: {proof:?}");
-        group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
-            bencher.iter(|| classifier.prove(policy, Budget::default()));
-        });
-    };
-    for rules in [1_000, 10_000] {
-        bench(&format!("world/{rules}"), &shapes::two_workloads(rules));
-    }
-    bench("mesh/500x1000@3%", &shapes::mesh(500, 1_000, 3));
-    group.finish();
-}
-
-criterion_group!(benches, compile, prove);
+criterion_group!(benches, compile);
 criterion_main!(benches);

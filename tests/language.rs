@@ -6,7 +6,7 @@ use septum_rules::date::Date;
 use septum_rules::identity::{RuleId, WorkloadId};
 use septum_rules::invariant::Claim;
 use septum_rules::load::{Input, load, load_tests, load_text};
-use septum_rules::policy::{Established, Fragments, Policy};
+use septum_rules::policy::{Established, Fragments, Policy, ProofMode};
 use septum_rules::proto::{Protocol, Service};
 use septum_rules::rule::{Action, DenyWith, LogMode, Tier};
 use septum_rules::test_case::{Check, TestParty};
@@ -71,6 +71,7 @@ fn ports_have_the_defaults_of_their_place() {
 fn settings_are_read() {
     let settings = everything().settings;
     assert_eq!((settings.established, settings.deny_with), (Established::Keep, DenyWith::Reject));
+    assert_eq!(settings.proof, ProofMode::Budget);
     assert_eq!((settings.switch.workers, settings.switch.fragments), (Some(4), Fragments::Drop));
     let defaults = policy("version = 1\n").settings;
     assert_eq!(defaults, septum_rules::policy::Settings::default());

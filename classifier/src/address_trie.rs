@@ -8,12 +8,16 @@
 //! It holds stretches, not prefixes: most-specific-wins does not exist in a policy, each stretch already stands
 //! for the full set of networks that contain it.
 
+mod stretches;
+
 use std::fmt;
 
 /// What a trie is keyed by: `u32` for IPv4, `u128` for IPv6.
 pub(crate) trait Key: Copy + Ord + fmt::Debug {
     /// The highest address.
     const MAX: Self;
+    /// How long an address is.
+    const BITS: u32;
     /// From the line on which the stretches were computed.
     fn from_point(point: u128) -> Self;
     /// To that line.
@@ -26,6 +30,7 @@ macro_rules! key {
     ($($type:ty),*) => {$(
         impl Key for $type {
             const MAX: Self = <$type>::MAX;
+            const BITS: u32 = <$type>::BITS;
             fn from_point(point: u128) -> Self {
                 point as $type
             }
@@ -103,18 +108,6 @@ impl<K: Key> AddressTrie<K> {
     /// Bytes on the heap.
     pub(crate) fn memory(&self) -> usize {
         size_of_val(&*self.nodes) + size_of_val(&*self.entries)
-    }
-
-    /// Every address at which [`AddressTrie::get`] may change its answer.
-    pub(crate) fn edges(&self) -> Vec<K> {
-        let mut edges = Vec::new();
-        for node in &self.nodes {
-            let (low, high) = (node.low.point(), node.high.point());
-            let slots = (high - low) >> node.shift;
-            edges.extend((0..=slots).map(|slot| low + (slot << node.shift)));
-            edges.extend(high.checked_add(1).filter(|behind| *behind <= K::MAX.point()));
-        }
-        edges.into_iter().map(K::from_point).collect()
     }
 
     /// Nodes and entries.

@@ -55,6 +55,12 @@ impl<T: Copy + Eq + Hash> Interner<T> {
         slice_of(&self.items, &self.starts, id)
     }
 
+    /// The slice of that number, where there is one and it lies in the store.
+    pub(crate) fn find(&self, id: u32) -> Option<&[T]> {
+        let (first, end) = (self.starts.get(id as usize)?, self.starts.get(id as usize + 1)?);
+        self.items.get(*first as usize..*end as usize)
+    }
+
     /// How many distinct slices there are.
     pub(crate) fn len(&self) -> usize {
         self.starts.len() - 1

@@ -9,6 +9,8 @@
 //! stored once: a policy with a handful of ports stays in the first-level cache. Cost: six loads in two
 //! independent chains; no branch.
 
+mod sides;
+
 use std::collections::BTreeSet;
 
 use hashbrown::HashMap;
@@ -17,6 +19,8 @@ use septum_rules::proto::{Layer4, Protocol, Service};
 
 use crate::intern::Interner;
 use crate::limits::{BuildError, Limits};
+
+pub(crate) use self::sides::Side;
 
 const PAGE: usize = 256;
 

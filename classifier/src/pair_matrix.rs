@@ -25,6 +25,12 @@ impl PairMatrix {
         self.blocks[block + column as usize % BLOCK]
     }
 
+    /// [`PairMatrix::get`], without the trust that the tables are well formed.
+    pub(crate) fn find(&self, row: u32, column: u32) -> Option<u32> {
+        let block = *self.rows.get(row as usize + column as usize / BLOCK)? as usize;
+        self.blocks.get(block + column as usize % BLOCK).copied()
+    }
+
     /// Bytes on the heap.
     pub(crate) fn memory(&self) -> usize {
         size_of_val(&*self.rows) + size_of_val(&*self.blocks)

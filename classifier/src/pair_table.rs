@@ -7,6 +7,8 @@
 //! The table is a function of its pairs: the hash is fixed, and where it does badly (nobody can make it so without
 //! writing the policy) another seed and more buckets are tried in a fixed order, then the build is refused.
 
+mod checked;
+
 use crate::limits::BuildError;
 use crate::rule_trie::Program;
 

@@ -9,6 +9,8 @@
 //!
 //! Cost of a lookup: two loads, or three.
 
+mod checked;
+
 use crate::intern::Interner;
 use crate::limits::{BuildError, Limits};
 

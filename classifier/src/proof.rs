@@ -1,57 +1,88 @@
 //! Equality of a compiled object and its source, decided for every packet, not sampled.
 //!
-//! The packets are divided so finely that both sides are constant on each part: by the edges that the policy's text
-//! has (prefixes, addresses, services) and by the edges that the compiled tables have (slots of the tries, changes
-//! in the port tables). One packet of each part then stands for all of it. Parts on which both sides read the same
-//! things are joined: parties by their identity and the selectors they satisfy, packets by their class and the
-//! service lists that hold them, pairs by their program and the rules that apply.
+//! The packets are divided so finely that both sides are constant on each part: by what the policy's text tells apart
+//! (prefixes, owners of addresses, selectors, services) and by what the compiled tables tell apart. The tables are
+//! walked whole, not asked at representatives: every way through the address tries (`address_trie::stretches`), every
+//! port of the layer-4 pages (`layer4::sides`), the program of every pair of ends and every class under every program
+//! that is met (`rule_trie::checked`). So a table that is wrong for one address or port alone makes a part of its own.
 //!
-//! What the policy says is taken from the policy and the reference evaluator's selectors; no code is shared with the
-//! builder. What the object says is read from its tables by the same lookups that forward.
+//! Stages:
 //!
-//! Covered: verdict, deciders, audit flags and audited rules of both gates. Not covered: the attributes of a verdict
-//! (log, what a refused sender hears), which change nothing that is admitted.
+//! 1. `source`: the rules in force, in order. `labels`, `line`: who satisfies which selectors, by the algebra of sets
+//!    and a sweep over each family's addresses.
+//! 2. `parties`: everybody, in classes that neither policy nor object tells apart, once as sources and once as
+//!    destinations. `packets`: what can be at layer 4, likewise, in cells.
+//! 3. `pairs`: for each pair of classes the rules that apply (`items`), what the two gates then say of each cell
+//!    (`gates`), and whether the object says the same (`answer`). Equal pairs are compared once.
 //!
-//! Cost: edges times selectors and service lists, once; rules for each pair of parties; distinct pairs times
-//! packets times their rules. [`Budget`] bounds the sum.
+//! What the policy says is taken from the policy and the vocabulary that the reference evaluator uses; no code is
+//! shared with the builder. What the object says is read from its tables, without trust that they are well formed:
+//! where a lookup would leave a table or not end, the object has no answer, and that is a mismatch.
+//!
+//! Covered: verdict, deciding rules, audit flags and audited rules of both gates, the rule that is named, the flow log's
+//! mode, what a refused sender hears, and the day until which the object is valid. Covered are also packets that nobody can
+//! send: between addresses of different families, with ports in protocols that have none. Not covered is what no
+//! verdict hangs on: identity keys, sizes.
+//!
+//! Cost: see the stages. [`Budget`] bounds the sum; where it ends, [`ProofError::Budget`] says what was covered.
 
+mod answer;
+mod count;
+mod gates;
+mod items;
+mod labels;
+mod line;
+mod packets;
+mod pairs;
 mod parties;
-mod services;
 mod source;
+mod work;
 
-use hashbrown::HashSet;
+use septum_rules::date::Date;
 use septum_rules::endpoint::Party;
 use septum_rules::policy::Policy;
 use septum_rules::proto::Layer4;
-use septum_rules::verdict::Decision;
 
-use self::parties::ProofParty;
-use self::source::{Applying, Source};
-use crate::rule_trie::Program;
-use crate::{Classifier, VerdictId};
+pub use self::answer::Answer;
+pub use self::count::Count;
+use self::packets::Packets;
+use self::pairs::{Pairs, Stopped};
+use self::source::Source;
+pub use self::work::Budget;
+use self::work::Work;
+use crate::Classifier;
 
-/// How much work a proof may be, in comparisons.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget(pub u64);
-
-impl Default for Budget {
-    /// Seconds rather than minutes.
-    fn default() -> Self {
-        Self(1 << 32)
-    }
+/// What a proof covered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// Stretches of addresses, of both families, that policy or object tell apart.
+    pub stretches: usize,
+    /// Kinds of source that policy or object tell apart.
+    pub source_classes: usize,
+    /// Kinds of destination.
+    pub destination_classes: usize,
+    /// Intervals of ports.
+    pub intervals: usize,
+    /// Kinds of packet at layer 4: pairs of intervals.
+    pub cells: usize,
+    /// Ordered pairs of kinds of source and destination.
+    pub pairs: u64,
+    /// Those that were found equal.
+    pub proved_pairs: u64,
+    /// Those of them that had to be compared; the others are like one of these.
+    pub distinct_pairs: u64,
+    /// The packets for which the object was found equal: ordered pairs of an endpoint at an address, both of one family,
+    /// times protocol, source port and destination port.
+    pub packets: Count,
+    /// Units of work done; see [`Budget`].
+    pub work: u64,
 }
 
-/// What a finished proof covered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Proof {
-    /// Kinds of endpoint at one address that policy or object tell apart.
-    pub parties: usize,
-    /// Kinds of packet that policy or object tell apart.
-    pub packets: usize,
-    /// Ordered pairs of parties, all of them.
-    pub pairs: u64,
-    /// Pairs that differ in their program or in the rules that apply; each was compared for every kind of packet.
-    pub distinct_pairs: u64,
+impl Proof {
+    /// Pairs of which nothing is known.
+    pub const fn unproved_pairs(&self) -> u64 {
+        self.pairs - self.proved_pairs
+    }
 }
 
 /// A packet for which policy and object differ.
@@ -64,83 +95,79 @@ pub struct Witness {
     /// The packet.
     pub layer4: Layer4,
     /// What the policy means.
-    pub meant: Decision,
-    /// What the object says.
-    pub compiled: Decision,
+    pub meant: Answer,
+    /// What the object says; `None` where looking it up would leave the tables.
+    pub compiled: Option<Answer>,
 }
 
 /// Why there is no proof.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
     /// The object is wrong; it must not be published.
-    #[error(
-        "the compiled object differs from the policy: {:?} -> {:?} {} gives {:?}, and should give {:?}",
-        .0.source, .0.destination, .0.layer4, .0.compiled.verdict, .0.meant.verdict
-    )]
+    #[error("{}", mismatch(.0))]
     Mismatch(Box<Witness>),
-    /// The work did not fit its budget.
-    #[error("unproved: {done} of {pairs} pairs fit the budget")]
-    Budget {
-        /// Pairs that were compared.
-        done: u64,
-        /// All pairs.
-        pairs: u64,
+    /// The object does not know when its rules expire; it must not be published.
+    #[error("the compiled object says that it is valid until {}, and should say {}", day(.compiled), day(.meant))]
+    ValidUntil {
+        /// What the policy means.
+        meant: Option<Date>,
+        /// What the object says.
+        compiled: Option<Date>,
     },
+    /// The work did not fit its budget.
+    #[error("unproved: {} of {} pairs", .0.unproved_pairs(), .0.pairs)]
+    Budget(Box<Proof>),
+}
+
+fn mismatch(witness: &Witness) -> String {
+    let Witness { source, destination, layer4, meant, compiled } = witness;
+    let compiled = match compiled {
+        Some(compiled) => format!("{:?}", compiled.decision.verdict),
+        None => "no answer".to_owned(),
+    };
+    let meant = meant.decision.verdict;
+    format!(
+        "the compiled object differs from the policy: {source:?} -> {destination:?} {layer4} gives {compiled}, and should give {meant:?}"
+    )
+}
+
+fn day(day: &Option<Date>) -> String {
+    day.map_or_else(|| "ever".to_owned(), |day| day.to_string())
 }
 
 impl Classifier {
     /// Decides whether this object means what `policy` means on the day for which it was compiled.
     ///
     /// # Errors
-    /// [`ProofError::Mismatch`] with a packet that shows the difference; [`ProofError::Budget`] when there was too
-    /// much to compare.
+    /// [`ProofError::Mismatch`] with a packet that shows the difference; [`ProofError::Budget`], with what was covered,
+    /// when there was too much to compare.
+    ///
+    /// # Panics
+    /// When the policy is not resolved: an index in it is out of range.
     pub fn prove(&self, policy: &Policy, budget: Budget) -> Result<Proof, ProofError> {
         let source = Source::read(policy, self.now());
-        let parties = parties::representatives(self, &source);
-        let packets = services::representatives(self, &source);
-        let decisions: Vec<Decision> =
-            (0..self.verdict_count() as u32).map(|verdict| self.decision(VerdictId(verdict))).collect();
-        let pairs = parties.len() as u64 * parties.len() as u64;
-        let mut proof = Proof { parties: parties.len(), packets: packets.len(), pairs, distinct_pairs: 0 };
-        let mut compared: HashSet<(Program, Applying), ahash::RandomState> = HashSet::default();
-        let (mut work, mut done) = (0_u64, 0);
-        for from in &parties {
-            let leaving = source.rules_from(from);
-            for to in &parties {
-                work += leaving.len() as u64 + 1;
-                if work > budget.0 {
-                    return Err(ProofError::Budget { done, pairs });
-                }
-                done += 1;
-                let applying = source.applying(from, to, &leaving);
-                let program = self.trie.program(from.identity.0, to.identity.0);
-                let key = (program, applying);
-                if compared.contains(&key) {
-                    continue;
-                }
-                work += packets.len() as u64 * (key.1.rules.len() as u64 + 1);
-                for packet in &packets {
-                    let compiled = &decisions[self.trie.verdict(program, packet.class) as usize];
-                    let meant = source.decide(&key.1, packet);
-                    if *compiled != meant {
-                        let witness = witness(from, to, packet.layer4, meant, compiled);
-                        return Err(ProofError::Mismatch(Box::new(witness)));
-                    }
-                }
-                compared.insert(key);
-                proof.distinct_pairs += 1;
-            }
+        if source.valid_until != self.valid_until() {
+            return Err(ProofError::ValidUntil { meant: source.valid_until, compiled: self.valid_until() });
         }
-        Ok(proof)
+        let (mut proof, mut work) = (Proof::default(), Work::new(budget));
+        let outcome = self.compare(&source, &mut proof, &mut work);
+        proof.work = work.spent;
+        match outcome {
+            Ok(()) => Ok(proof),
+            Err(Stopped::Mismatch(witness)) => Err(ProofError::Mismatch(witness)),
+            Err(Stopped::Exhausted) => Err(ProofError::Budget(Box::new(proof))),
+        }
     }
-}
 
-fn witness(
-    from: &ProofParty,
-    to: &ProofParty,
-    layer4: Layer4,
-    meant: Decision,
-    compiled: &Decision,
-) -> Witness {
-    Witness { source: from.party, destination: to.party, layer4, meant, compiled: compiled.clone() }
+    fn compare(&self, source: &Source<'_>, proof: &mut Proof, work: &mut Work) -> Result<(), Stopped> {
+        let parties = parties::sort(self, source, work)?;
+        let sides = [&parties.sources, &parties.destinations];
+        let [sources, destinations] = sides.map(|side| side.classes.len());
+        proof.stretches = parties.stretches;
+        (proof.source_classes, proof.destination_classes) = (sources, destinations);
+        proof.pairs = sources as u64 * destinations as u64;
+        let packets = Packets::sort(self, source, work)?;
+        (proof.intervals, proof.cells) = (packets.intervals, packets.cells as usize);
+        Pairs::new(self, source, &parties, &packets).compare(proof, work)
+    }
 }

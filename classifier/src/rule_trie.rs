@@ -15,6 +15,8 @@
 //! rules: "tcp/443 and tcp/8443" for a thousand pairs is one pattern with a thousand lists of three words.
 //! Blocks, patterns, lists and the matrix's programs are all hash-consed.
 
+mod checked;
+
 use crate::intern::Interner;
 use crate::limits::{BuildError, Limits};
 use crate::pair_matrix::{PairMatrix, PairMatrixBuild};

@@ -108,6 +108,13 @@ impl VerdictTable {
         Decision { verdict: entry.verdict, egress: gate(entry.egress), ingress: gate(entry.ingress) }
     }
 
+    /// An entry with the audited rules of both gates, without trust that there is one.
+    pub(crate) fn find(&self, verdict: u32) -> Option<(&VerdictEntry, [&[RuleId]; 2])> {
+        let entry = self.entries.get(verdict as usize)?;
+        let audited = |gate: GateEntry| self.audited_rules.find(gate.audited_rules);
+        Some((entry, [audited(entry.egress)?, audited(entry.ingress)?]))
+    }
+
     /// Bytes on the heap.
     pub(crate) fn memory(&self) -> usize {
         size_of_val(&*self.entries) + self.audited_rules.item_count() * size_of::<RuleId>()

@@ -117,6 +117,8 @@ pub struct Settings {
     pub established: Established,
     /// What refused senders hear.
     pub deny_with: DenyWith,
+    /// Whether the compiled policy must be proved before it comes into force.
+    pub proof: ProofMode,
     /// The host's side.
     pub switch: SwitchSettings,
 }
@@ -129,6 +131,17 @@ pub enum Established {
     Recheck,
     /// Each lives until it ends by itself.
     Keep,
+}
+
+/// Whether the compiled policy must be proved equal to its source, for every packet, before it comes into force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProofMode {
+    /// Yes: a proof that does not fit its budget refuses the policy.
+    #[default]
+    Required,
+    /// As far as the budget reaches: what is left unproved is told, and the policy comes into force. A mismatch refuses
+    /// it all the same.
+    Budget,
 }
 
 /// `[switch]`: the host's side.

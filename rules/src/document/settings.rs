@@ -3,7 +3,7 @@
 use super::decode::{Spanned, Table, integer, unknown_word, word};
 use super::shortened;
 use crate::diagnostic::{Code, Diagnostic, Sink};
-use crate::policy::{Established, Fragments};
+use crate::policy::{Established, Fragments, ProofMode};
 use crate::rule::DenyWith;
 use crate::syntax::{Node, Value};
 
@@ -14,6 +14,7 @@ pub(crate) struct SettingsText {
     pub(crate) audit: Option<Spanned<bool>>,
     pub(crate) established: Option<Spanned<Established>>,
     pub(crate) deny_with: Option<Spanned<DenyWith>>,
+    pub(crate) proof: Option<Spanned<ProofMode>>,
     pub(crate) workers: Option<Spanned<Option<u16>>>,
     pub(crate) fragments: Option<Spanned<Fragments>>,
 }
@@ -29,6 +30,9 @@ impl SettingsText {
         let established = table.get("established", sink, |node, sink| word(node, &established, sink));
         merge(&mut self.established, established, "established", sink);
         merge(&mut self.deny_with, table.get("deny_with", sink, deny_with), "deny_with", sink);
+        let proof = [("required", ProofMode::Required), ("budget", ProofMode::Budget)];
+        let proof = table.get("proof", sink, |node, sink| word(node, &proof, sink));
+        merge(&mut self.proof, proof, "proof", sink);
         let Some(mut switch) = table.get("switch", sink, Table::open) else { return };
         merge(&mut self.workers, switch.get("workers", sink, workers), "workers", sink);
         let fragments = [("track", Fragments::Track), ("drop", Fragments::Drop)];

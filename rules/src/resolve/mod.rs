@@ -119,6 +119,7 @@ fn settings(document: &Document) -> Settings {
         audit: text.audit.is_some_and(|audit| audit.value),
         established: text.established.map(|established| established.value).unwrap_or_default(),
         deny_with: text.deny_with.map(|deny_with| deny_with.value).unwrap_or_default(),
+        proof: text.proof.map(|proof| proof.value).unwrap_or_default(),
         switch: SwitchSettings {
             workers: text.workers.and_then(|workers| workers.value),
             fragments: text.fragments.map(|fragments| fragments.value).unwrap_or_default(),

@@ -1,0 +1,46 @@
+//! The lookups of a rule trie, without the trust that its tables are well formed.
+//!
+//! For the proof. Where a lookup would leave a table, there is no answer.
+
+use super::{Program, RuleTrie};
+use crate::pair_table;
+
+impl RuleTrie {
+    /// All that a lookup reads of an identity as a source: identities for which it is equal are the same source.
+    pub(crate) fn source_end(&self, identity: u32) -> Option<[u32; 2]> {
+        let place = self.places.get(identity as usize)?;
+        Some([place.source, place.row])
+    }
+
+    /// Likewise as a destination.
+    pub(crate) fn destination_end(&self, identity: u32) -> Option<[u32; 2]> {
+        let place = self.places.get(identity as usize)?;
+        Some([place.destination, place.column])
+    }
+
+    /// [`RuleTrie::program`] between two ends.
+    pub(crate) fn program_between(&self, source: [u32; 2], destination: [u32; 2]) -> Option<Program> {
+        let ([source, row], [destination, column]) = (source, destination);
+        if !self.pairs.is_empty()
+            && let Some(program) = self.pairs.find(pair_table::key(source, destination))?
+        {
+            return Some(program);
+        }
+        self.programs.get(self.matrix.find(row, column)? as usize).copied()
+    }
+
+    /// [`RuleTrie::verdict`] for `count` classes from `first` on: tells where the verdict may change (counted from
+    /// `first`), zero included. Cost: uniform parts of a pattern count once.
+    pub(crate) fn verdicts(
+        &self,
+        program: Program,
+        first: u32,
+        count: u32,
+        mut tell: impl FnMut(u32, Option<u32>),
+    ) {
+        self.patterns.positions(program.pattern, first, count, |at, position| {
+            let verdict = position.and_then(|position| self.lists.get(program.list as usize + position));
+            tell(at, verdict.copied());
+        });
+    }
+}
