@@ -113,7 +113,7 @@ fn rules_are_read() {
         "tcp/8443",
     ];
     assert_eq!(services, expected);
-    assert_eq!(policy.rule_place(RuleId(1)).to_string(), "p.toml:90:1");
+    assert_eq!(policy.rule_place(RuleId(1)).to_string(), "p.toml:91:1");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn a_file_of_tests_is_read_against_another_policy() {
         load_tests(Input::new("t.toml", text), &policy).map_err(|error| error.to_string()).unwrap();
     assert_eq!((promises.tests.len(), promises.invariants.len()), (1, 1));
     assert_eq!(promises.sources.place(promises.tests[0].span).to_string(), "t.toml:1:1");
-    assert_eq!(promises.sources.place(policy.rules[0].span).to_string(), "p.toml:79:1");
+    assert_eq!(promises.sources.place(policy.rules[0].span).to_string(), "p.toml:80:1");
 }
 
 #[test]
