@@ -13,7 +13,8 @@
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use foldhash::quality::RandomState;
+use foldhash::SharedSeed;
+use foldhash::quality::SeedableRandomState;
 use septum_rules::proto::Protocol;
 
 use super::key::{ConnectionKey, Direction};
@@ -52,7 +53,7 @@ type Words = [AtomicU64; 8];
 #[derive(Debug)]
 pub struct ConnectionTable {
     entries: Pages<Words>,
-    hasher: RandomState,
+    hasher: SeedableRandomState,
     timeouts: Timeouts,
 }
 
@@ -140,8 +141,19 @@ const fn verdict_word(generation: u32, verdict: u32, control: u64) -> u64 {
 impl ConnectionTable {
     /// A table for `capacity` connections, rounded up to a power of two (64 bytes each, at least one bucket).
     pub fn new(capacity: usize, timeouts: Timeouts) -> Self {
+        Self::hashed_by(SeedableRandomState::random(), capacity, timeouts)
+    }
+
+    /// The same with a hash that `seed` alone determines, so that a simulation can be played again. Never for traffic:
+    /// senders choose the keys.
+    pub fn seeded(seed: u64, capacity: usize, timeouts: Timeouts) -> Self {
+        static SHARED: SharedSeed = SharedSeed::from_u64(0);
+        Self::hashed_by(SeedableRandomState::with_seed(seed, &SHARED), capacity, timeouts)
+    }
+
+    fn hashed_by(hasher: SeedableRandomState, capacity: usize, timeouts: Timeouts) -> Self {
         let length = capacity.max(WAYS).next_power_of_two();
-        Self { entries: Pages::zeroed(length), hasher: RandomState::default(), timeouts }
+        Self { entries: Pages::zeroed(length), hasher, timeouts }
     }
 
     /// The key's hash; compute it once a packet. Seeded: senders choose the keys.

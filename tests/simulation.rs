@@ -1,0 +1,94 @@
+//! The simulation: seeded hosts, honest and hostile, on a switch in memory; a checker with its own idea of everything.
+//!
+//! After every burst it asks: does the balance hold, was every frame that arrived somewhere admitted by the reference
+//! evaluator or part of a connection that was, are the bytes those that were sent, and has no admitted connection been broken
+//! without a change. A failure prints its seed and step, and what happened before between the same two ends.
+//!
+//! ```text
+//! cargo test --release -p septum --test simulation -- --nocapture     SEPTUM_SEEDS=200 SEPTUM_FRAMES=10000000
+//! SEPTUM_SEED=17 cargo test -p septum --test simulation simulation -- --nocapture     one seed again
+//! ```
+
+#[path = "simulation/checker.rs"]
+mod checker;
+#[path = "simulation/craft.rs"]
+mod craft;
+#[path = "simulation/hostile.rs"]
+mod hostile;
+#[path = "simulation/model.rs"]
+mod model;
+#[path = "simulation/provoke.rs"]
+mod provoke;
+#[path = "simulation/random.rs"]
+mod random;
+#[path = "simulation/rig.rs"]
+mod rig;
+#[path = "simulation/run.rs"]
+mod run;
+#[path = "simulation/talk.rs"]
+mod talk;
+#[path = "simulation/transform.rs"]
+mod transform;
+#[path = "simulation/view.rs"]
+mod view;
+#[path = "simulation/world.rs"]
+mod world;
+
+use checker::Tally;
+use septum::drop_reason::DropReason;
+
+/// A number from the environment.
+fn setting(name: &str, otherwise: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text.replace('_', "").parse().unwrap_or_else(|_| panic!("{name}={text}: not a number")),
+        Err(_) => otherwise,
+    }
+}
+
+#[test]
+fn simulation() {
+    let one = std::env::var("SEPTUM_SEED").is_ok();
+    let seeds = if one { 1 } else { setting("SEPTUM_SEEDS", 12) };
+    let frames = setting("SEPTUM_FRAMES", 400_000) / if one { 200 } else { seeds }.max(1);
+    let first = setting("SEPTUM_SEED", 1);
+    let mut total = Tally::default();
+    for seed in first..first + seeds {
+        match run::Run::new(seed).frames(frames) {
+            Ok(tally) => total.add(&tally),
+            Err(failure) => {
+                let found = total.sent + failure.frames;
+                panic!("found after {found} frames, seed {}\n{}", failure.seed, failure.report)
+            }
+        }
+    }
+    println!("{}", table(&total, seeds));
+}
+
+/// Each reason, provoked by its own generator on a switch that is good for it.
+#[test]
+fn every_reason_has_a_generator_that_provokes_it() {
+    let mut wrong = Vec::new();
+    for reason in DropReason::ALL {
+        match provoke::provocation_of(reason) {
+            None => wrong.push(format!("{reason}: no row in tests/simulation/provoke.rs")),
+            Some(provocation) => wrong.extend(run::provoke(provocation).err()),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn table(total: &Tally, seeds: u64) -> String {
+    let share = |part: u64| format!("{:.1} %", part as f64 * 100.0 / total.sent as f64);
+    let mut text = format!(
+        "{} frames, {seeds} seeds: {} reached the gates, {} were forwarded; {} answers; {} frames arrived\n",
+        total.sent,
+        share(total.judged()),
+        share(total.forwarded),
+        total.replied,
+        total.arrived
+    );
+    for reason in DropReason::ALL {
+        text += &format!("{:>28} {:>10}\n", reason.name(), total.dropped[reason.index()]);
+    }
+    text
+}

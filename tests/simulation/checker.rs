@@ -1,0 +1,414 @@
+//! The judge: looks at what left the switch, and says what must not have been.
+//!
+//! It knows what was sent, by whom, under which policy; it believes nothing that the switch says of itself but how a frame
+//! ended, and holds that against what arrived, byte by byte.
+
+use std::collections::VecDeque;
+
+use septum::drop_reason::{DropReason, UndeliveredReason};
+use septum::pipeline::End;
+use septum::port::PortId;
+use septum_rules::mac::MacAddress;
+
+use crate::craft::VNET;
+use crate::model::{Model, Moment};
+use crate::rig::{Outcome, Rig};
+use crate::transform;
+use crate::view::{Content, Packet, View, read};
+use crate::world::{Host, atlas};
+
+/// Something that must not be, in words.
+pub(crate) type Violation = String;
+
+/// What the checker remembers, and has counted.
+#[derive(Default)]
+pub(crate) struct Checker {
+    pub(crate) model: Model,
+    pub(crate) tally: Tally,
+}
+
+/// How the frames of a run ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Tally {
+    pub(crate) sent: u64,
+    pub(crate) forwarded: u64,
+    pub(crate) replied: u64,
+    /// Frames that left the switch, answers included.
+    pub(crate) arrived: u64,
+    pub(crate) dropped: [u64; DropReason::COUNT],
+    pub(crate) undelivered: [u64; UndeliveredReason::COUNT],
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            sent: 0,
+            forwarded: 0,
+            replied: 0,
+            arrived: 0,
+            dropped: [0; DropReason::COUNT],
+            undelivered: [0; UndeliveredReason::COUNT],
+        }
+    }
+}
+
+/// Reasons that are given before any gate or connection is asked; with all others, the frame had come that far.
+pub(crate) fn is_before_gates(reason: DropReason) -> bool {
+    reason < DropReason::NoRoute
+        || matches!(
+            reason,
+            DropReason::UnknownNeighbour
+                | DropReason::PolicyStale
+                | DropReason::ReplyLimited
+                | DropReason::Absorbed
+        )
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.forwarded += other.forwarded;
+        self.replied += other.replied;
+        self.arrived += other.arrived;
+        for (mine, theirs) in self.dropped.iter_mut().zip(other.dropped) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.undelivered.iter_mut().zip(other.undelivered) {
+            *mine += theirs;
+        }
+    }
+
+    /// Frames about which gates or connections were asked.
+    pub(crate) fn judged(&self) -> u64 {
+        let dropped = DropReason::ALL.into_iter().filter(|reason| !is_before_gates(*reason));
+        self.forwarded + dropped.map(|reason| self.dropped[reason.index()]).sum::<u64>()
+    }
+}
+
+/// What is the same for all frames of a burst.
+struct Scene<'a> {
+    rig: &'a Rig,
+    ingress: PortId,
+    sender: Option<usize>,
+    moment: Moment,
+}
+
+impl Checker {
+    /// Judges a burst: `frames` were sent at `ingress`, and `outcome` is what came of them.
+    pub(crate) fn judge(
+        &mut self,
+        rig: &Rig,
+        (worker, ingress): (usize, PortId),
+        frames: &[&[u8]],
+        outcome: &Outcome,
+    ) -> Result<(), Violation> {
+        let (rules, newest) = rig.rules(worker);
+        let moment = Moment { rules, newest, tick: rig.tick };
+        let scene = Scene { rig, ingress, sender: rig.host_at(ingress), moment };
+        if outcome.ends.len() != frames.len() {
+            return Err(format!("{} frames came in, {} ended", frames.len(), outcome.ends.len()));
+        }
+        let mut left: Vec<(PortId, std::slice::Iter<'_, Vec<u8>>)> =
+            outcome.arrivals.iter().map(|(port, frames)| (*port, frames.iter())).collect();
+        let mut copies = Vec::new();
+        for (frame, end) in frames.iter().zip(&outcome.ends) {
+            self.tally.sent += 1;
+            match end {
+                End::Forward(port) => {
+                    self.tally.forwarded += 1;
+                    let expected = self.forwarded(&scene, frame, *port)?;
+                    self.take(rig, &mut left, *port, &expected)?;
+                }
+                End::Copied => {
+                    self.tally.forwarded += 1;
+                    copies.push(*frame);
+                }
+                End::Replied => {
+                    self.tally.replied += 1;
+                    self.answered(&scene, &mut left, frame, false)?;
+                }
+                End::Rejected(reason) => {
+                    self.dropped(&scene, frame, *reason);
+                    self.answered(&scene, &mut left, frame, true)?;
+                }
+                End::Dropped(reason) => self.dropped(&scene, frame, *reason),
+            }
+        }
+        self.copied(&scene, &mut left, &copies)?;
+        if let Some((port, frames)) = left.iter_mut().find(|(_, frames)| frames.len() != 0) {
+            return Err(format!("{} frames nobody sent arrived at {}", frames.len(), name_at(rig, *port)));
+        }
+        Ok(())
+    }
+
+    fn dropped(&mut self, scene: &Scene<'_>, frame: &[u8], reason: DropReason) {
+        self.tally.dropped[reason.index()] += 1;
+        let is_first = |packet: &Packet| packet.fragment.is_some_and(|(_, offset, ..)| offset == 0);
+        let Ok(View { content: Content::Ip(packet), .. }) = read(frame) else { return };
+        let is_admitted = match reason {
+            DropReason::DeniedEgress | DropReason::DeniedIngress | DropReason::Isolation => {
+                return self.model.refused(&packet, scene.moment);
+            }
+            // Admitted, and then too long or too old to go on: its connection may stand.
+            DropReason::TtlExceeded | DropReason::TooBig => true,
+            // Admitted, but there is no room to follow its fragments.
+            DropReason::ConnectionTableFull | DropReason::FragmentOverlap => is_first(&packet),
+            _ => false,
+        };
+        if is_admitted && let Ok(right) = self.model.right(&packet, frame, scene.moment) {
+            self.model.passed(&Packet { fragment: None, ..packet }, &right, scene.moment);
+        }
+    }
+
+    /// Says what must arrive at `port` of a frame that was forwarded there, if it may have been at all.
+    fn forwarded(
+        &mut self,
+        scene: &Scene<'_>,
+        frame: &[u8],
+        port: PortId,
+    ) -> Result<Vec<Vec<u8>>, Violation> {
+        let sender = sender_of(scene)?;
+        let view = read(frame).map_err(|why| format!("forwarded what does not hold together: {why}"))?;
+        let Some(packet) = view.ip() else { return Err("forwarded what is no IP".into()) };
+        own_source(sender, &view, packet)?;
+        let receiver = atlas().hosts.iter().position(|host| host.addresses.contains(&packet.destination));
+        let Some(receiver) = receiver else { return Err(format!("forwarded to {}", packet.destination)) };
+        let host = &atlas().hosts[receiver];
+        if let Some(there) = scene.rig.host_at(port)
+            && there != receiver
+        {
+            return Err(format!("what is for {} went to {}", host.name, atlas().hosts[there].name));
+        }
+        let expected = if host.segment == sender.segment && view.destination == host.mac {
+            frame.to_vec()
+        } else {
+            if view.destination != atlas().segments[sender.segment].gateway_mac {
+                return Err("routed without having been sent to the gateway".into());
+            }
+            if host.segment == sender.segment
+                && atlas().segments[sender.segment].isolated
+                && !host.promiscuous
+                && !sender.promiscuous
+            {
+                return Err("routed between members of an isolated segment".into());
+            }
+            if packet.ttl < 2 {
+                return Err("forwarded at the end of its time to live".into());
+            }
+            transform::routed(frame, packet, atlas().segments[host.segment].gateway_mac, host.mac)
+        };
+        if transform::longest(frame, packet) > host.mtu {
+            return Err(format!("forwarded beyond the MTU of {}", host.name));
+        }
+        let right = self.model.right(packet, frame, scene.moment).map_err(|why| {
+            let rules = atlas().rules[scene.moment.rules].name;
+            format!("{} -> {} {} under {rules:?}: {why}", packet.source, packet.destination, packet.layer4)
+        })?;
+        self.model.passed(packet, &right, scene.moment);
+        Ok(transform::fitted(&expected, packet, scene.rig.build.offloads[receiver]))
+    }
+
+    /// Takes from what arrived at `port` the frames that had to, byte by byte. A port that is gone or full may lack them.
+    fn take(
+        &mut self,
+        rig: &Rig,
+        left: &mut [(PortId, std::slice::Iter<'_, Vec<u8>>)],
+        port: PortId,
+        expected: &[Vec<u8>],
+    ) -> Result<(), Violation> {
+        let mut arrived = left.iter_mut().find(|(there, _)| *there == port).map(|(_, frames)| frames);
+        for frame in expected {
+            let next = arrived.as_mut().and_then(|frames| frames.next());
+            match next {
+                Some(next) if next == frame => self.tally.arrived += 1,
+                Some(next) => {
+                    return Err(format!(
+                        "at {} arrived other bytes than were sent:\n expected {}\n arrived  {}",
+                        name_at(rig, port),
+                        hex(frame),
+                        hex(next)
+                    ));
+                }
+                None if rig.host_at(port).is_none() => self.lost(UndeliveredReason::PortGone),
+                None if rig.build.queue < 64 => self.lost(UndeliveredReason::QueueFull),
+                None => return Err(format!("a frame forwarded to {} never arrived", name_at(rig, port))),
+            }
+        }
+        Ok(())
+    }
+
+    fn lost(&mut self, reason: UndeliveredReason) {
+        self.tally.undelivered[reason.index()] += 1;
+    }
+
+    /// Judges the copies of group frames: what is left at other ports must be these, each where the evaluator admits it.
+    fn copied(
+        &mut self,
+        scene: &Scene<'_>,
+        left: &mut [(PortId, std::slice::Iter<'_, Vec<u8>>)],
+        sent: &[&[u8]],
+    ) -> Result<(), Violation> {
+        if sent.is_empty() {
+            return Ok(());
+        }
+        let sender = sender_of(scene)?;
+        for (port, arrived) in left.iter_mut().filter(|(port, _)| *port != scene.ingress) {
+            let Some(at) = scene.rig.host_at(*port) else { continue };
+            let host = &atlas().hosts[at];
+            let mut sent = sent.iter();
+            // What is still to come of the group frame that has begun to arrive.
+            let mut pending = VecDeque::new();
+            for frame in arrived.by_ref() {
+                if !pending.is_empty() && pending.front() != Some(frame) && scene.rig.build.queue >= 64 {
+                    return Err(format!("at {} arrived a part of a group frame", host.name));
+                }
+                while pending.front() != Some(frame) {
+                    let Some(original) = sent.next() else {
+                        return Err(format!("at {} arrived what nobody sent: {}", host.name, hex(frame)));
+                    };
+                    let view =
+                        read(original).map_err(|why| format!("copied what does not hold together: {why}"))?;
+                    let Some(packet) = view.ip() else { return Err("copied what is no IP".into()) };
+                    own_source(sender, &view, packet)?;
+                    pending = transform::fitted(original, packet, scene.rig.build.offloads[at]).into();
+                    if pending.front() == Some(frame) {
+                        may_be_copied(scene, sender, host, packet)?;
+                    }
+                }
+                pending.pop_front();
+                self.tally.arrived += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges what the switch itself sent back to the sender of `frame`.
+    fn answered(
+        &mut self,
+        scene: &Scene<'_>,
+        left: &mut [(PortId, std::slice::Iter<'_, Vec<u8>>)],
+        frame: &[u8],
+        is_refusal: bool,
+    ) -> Result<(), Violation> {
+        let arrived = left.iter_mut().find(|(there, _)| *there == scene.ingress);
+        let Some(answer) = arrived.and_then(|(_, frames)| frames.next()) else {
+            let may_lack = scene.rig.build.queue < 64 || scene.sender.is_none();
+            return if may_lack { Ok(()) } else { Err("an answer never arrived".into()) };
+        };
+        self.tally.arrived += 1;
+        answer_is_right(scene, frame, answer, is_refusal)
+            .map_err(|why| format!("{why}\n answer {}", hex(answer)))
+    }
+}
+
+fn sender_of(scene: &Scene<'_>) -> Result<&'static Host, Violation> {
+    let sender = scene.sender.ok_or("forwarded from a port that nobody has")?;
+    Ok(&atlas().hosts[sender])
+}
+
+/// Whether the source is the sender's own, at both layers.
+fn own_source(sender: &Host, view: &View, packet: &Packet) -> Result<(), Violation> {
+    if view.source != sender.mac {
+        return Err(format!("{} passes as {}", sender.name, view.source));
+    }
+    if !sender.addresses.contains(&packet.source) {
+        return Err(format!("{} passes as {}", sender.name, packet.source));
+    }
+    Ok(())
+}
+
+fn may_be_copied(
+    scene: &Scene<'_>,
+    sender: &Host,
+    receiver: &Host,
+    packet: &Packet,
+) -> Result<(), Violation> {
+    let is_broadcast = atlas().segments[sender.segment].broadcast == Some(packet.destination)
+        || packet.destination.to_string() == "255.255.255.255";
+    if !packet.destination.is_multicast() && !is_broadcast {
+        return Err(format!("copied what is for {}", packet.destination));
+    }
+    if receiver.segment != sender.segment {
+        return Err(format!("a group frame reached {} in another segment", receiver.name));
+    }
+    let Some(address) = receiver.address(packet.source.is_ipv4()) else {
+        return Err(format!("{} has no address of the family", receiver.name));
+    };
+    if packet.fragment.is_some() || !atlas().admits(scene.moment.rules, packet.source, address, packet.layer4)
+    {
+        return Err(format!("a group frame that the evaluator refuses reached {}", receiver.name));
+    }
+    Ok(())
+}
+
+fn answer_is_right(
+    scene: &Scene<'_>,
+    asked: &[u8],
+    answer: &[u8],
+    is_refusal: bool,
+) -> Result<(), Violation> {
+    let sender = sender_of(scene)?;
+    let segment = &atlas().segments[sender.segment];
+    let view = read(answer).map_err(|why| format!("an answer that does not hold together: {why}"))?;
+    if answer[..VNET] != [0; VNET] {
+        return Err("an answer is whole".into());
+    }
+    if view.destination != sender.mac && !view.destination.is_group() {
+        return Err("an answer to somebody else's MAC".into());
+    }
+    let is_neighbour = |mac: MacAddress| {
+        mac == segment.gateway_mac
+            || atlas().hosts.iter().any(|host| {
+                host.mac == mac
+                    && host.segment == sender.segment
+                    && (!segment.isolated || host.promiscuous || sender.promiscuous || is_refusal)
+            })
+    };
+    if !is_neighbour(view.source) {
+        return Err(format!("an answer from {}", view.source));
+    }
+    match &view.content {
+        Content::Arp(operation, mac, address, _) => {
+            let is_owner = segment.gateways.contains(address) && *mac == segment.gateway_mac
+                || atlas().hosts.iter().any(|host| host.mac == *mac && host.addresses.contains(address));
+            if *operation != 2 || !is_neighbour(*mac) || !is_owner {
+                return Err(format!("an ARP reply that {mac} has {address}"));
+            }
+        }
+        Content::Ip(packet) => {
+            if !packet.checksum_holds(answer) {
+                return Err("an answer with a wrong checksum".into());
+            }
+            let to_sender = sender.addresses.contains(&packet.destination);
+            if !to_sender && !packet.destination.is_multicast() {
+                return Err(format!("an answer to {}", packet.destination));
+            }
+            if sender.addresses.contains(&packet.source) {
+                return Err("an answer in the asker's own name".into());
+            }
+            let Ok(question) = read(asked) else {
+                return Err("an answer to what does not hold together".into());
+            };
+            if let Content::Ip(question) = &question.content
+                && is_refusal
+                && packet.source != question.destination
+                && !segment.gateways.contains(&packet.source)
+            {
+                return Err(format!("a refusal in the name of {}", packet.source));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn name_at(rig: &Rig, port: PortId) -> String {
+    match rig.host_at(port) {
+        Some(host) => atlas().hosts[host].name.clone(),
+        None if port == rig.stray => "the stray port".into(),
+        None => format!("{port:?}"),
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,232 @@
+//! The switch under test: workers without threads, ports in memory, a clock that is turned by hand.
+//!
+//! Workers share one table of connections and take new snapshots when they are told, so that every interleaving of
+//! bursts and policy changes can be played, and played again.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use septum::burst::Burst;
+use septum::clock::{BurstTime, Tick};
+use septum::conntrack::{ConnectionTable, Timeouts};
+use septum::counters::{PortCounters, WorkerCells};
+use septum::delivery::{Plan, Queues, deliver};
+use septum::pipeline::{End, Forwarder};
+use septum::port::{MemoryQueue, Offloads, PortId};
+use septum::segmenter::Segmenter;
+use septum::snapshot::Snapshot;
+
+use crate::world::{PLAIN, atlas};
+
+/// 2026-06-15 12:00 UTC.
+const NOON_MS: u64 = 1_781_524_800_000;
+
+/// How one run's switch is built.
+#[derive(Clone, Debug)]
+pub(crate) struct Build {
+    pub(crate) workers: usize,
+    /// Entries of the connection table.
+    pub(crate) connections: usize,
+    /// Frames that a port holds before it refuses more.
+    pub(crate) queue: usize,
+    /// By host.
+    pub(crate) offloads: Vec<Offloads>,
+}
+
+impl Build {
+    pub(crate) fn plain() -> Self {
+        let hosts = atlas().hosts.len();
+        Self { workers: 1, connections: 4096, queue: 128, offloads: vec![Offloads::ALL; hosts] }
+    }
+}
+
+struct Worker {
+    forwarder: Forwarder,
+    queues: Queues<MemoryQueue>,
+    /// The far ends, by slot.
+    far: Vec<Option<(PortId, MemoryQueue)>>,
+    snapshot: Arc<Snapshot>,
+    /// The policy of that snapshot.
+    rules: usize,
+}
+
+/// The switch and the far ends of its ports.
+pub(crate) struct Rig {
+    pub(crate) build: Build,
+    workers: Vec<Worker>,
+    newest: (Arc<Snapshot>, usize),
+    policy_generation: u32,
+    /// Where each host is attached; `None` while it is not.
+    pub(crate) ports: Vec<Option<PortId>>,
+    /// A port that no policy describes.
+    pub(crate) stray: PortId,
+    free: VecDeque<PortId>,
+    slots: usize,
+    burst: Burst,
+    plan: Plan,
+    segmenter: Segmenter,
+    pub(crate) tick: u32,
+    pub(crate) unix_ms: u64,
+}
+
+/// What one burst came to.
+pub(crate) struct Outcome {
+    /// Of each frame.
+    pub(crate) ends: Vec<End>,
+    /// Frames that left the switch, by port.
+    pub(crate) arrivals: Vec<(PortId, Vec<Vec<u8>>)>,
+}
+
+impl Rig {
+    pub(crate) fn new(build: Build, seed: u64) -> Self {
+        let hosts = atlas().hosts.len();
+        let slots = hosts + 3;
+        let port = |slot: usize| PortId { slot: slot as u16, generation: 0 };
+        let ports: Vec<_> = (0..hosts).map(|slot| Some(port(slot))).collect();
+        let snapshot = snapshot_of(PLAIN, &ports, build.workers, 1, 1);
+        let table = Arc::new(ConnectionTable::seeded(seed, build.connections, Timeouts::default()));
+        let worker = |number| Worker {
+            forwarder: Forwarder::new(number, Arc::clone(&table), Arc::new(WorkerCells::new(slots)), None),
+            queues: Queues::default(),
+            far: std::iter::repeat_with(|| None).take(slots).collect(),
+            snapshot: Arc::clone(&snapshot),
+            rules: PLAIN,
+        };
+        let mut rig = Self {
+            workers: (0..build.workers).map(worker).collect(),
+            newest: (snapshot, PLAIN),
+            policy_generation: 1,
+            stray: port(hosts),
+            free: [port(hosts + 1), port(hosts + 2)].into(),
+            slots,
+            burst: Burst::default(),
+            plan: Plan::default(),
+            segmenter: Segmenter::default(),
+            tick: 1,
+            unix_ms: NOON_MS,
+            ports,
+            build,
+        };
+        for host in 0..hosts {
+            rig.plug(port(host), rig.build.offloads[host]);
+        }
+        rig.plug(rig.stray, Offloads::ALL);
+        rig
+    }
+
+    fn plug(&mut self, port: PortId, offloads: Offloads) {
+        for worker in &mut self.workers {
+            let (near, far) = MemoryQueue::pair(self.build.queue, offloads);
+            worker.queues.attach(port, near);
+            worker.far[usize::from(port.slot)] = Some((port, far));
+        }
+    }
+
+    /// Which host is at a port.
+    pub(crate) fn host_at(&self, port: PortId) -> Option<usize> {
+        self.ports.iter().position(|there| *there == Some(port))
+    }
+
+    /// The number of workers.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// The policy by which a worker forwards, and the one that was published last.
+    pub(crate) fn rules(&self, worker: usize) -> (usize, usize) {
+        (self.workers[worker].rules, self.newest.1)
+    }
+
+    /// Whether a worker is still to take the newest snapshot.
+    pub(crate) fn lags(&self, worker: usize) -> bool {
+        !Arc::ptr_eq(&self.workers[worker].snapshot, &self.newest.0)
+    }
+
+    /// Lets a worker take the newest snapshot.
+    pub(crate) fn catch_up(&mut self, worker: usize) {
+        let worker = &mut self.workers[worker];
+        worker.snapshot = Arc::clone(&self.newest.0);
+        worker.rules = self.newest.1;
+    }
+
+    /// Publishes a policy; no worker has it yet.
+    pub(crate) fn change(&mut self, rules: usize) {
+        self.policy_generation += 1;
+        self.publish(rules);
+    }
+
+    fn publish(&mut self, rules: usize) {
+        let generation = self.newest.0.generation + 1;
+        let workers = self.workers.len();
+        self.newest = (snapshot_of(rules, &self.ports, workers, generation, self.policy_generation), rules);
+    }
+
+    /// Takes a host's port away.
+    pub(crate) fn detach(&mut self, host: usize) {
+        let Some(port) = self.ports[host].take() else { return };
+        for worker in &mut self.workers {
+            worker.queues.detach(port);
+            worker.far[usize::from(port.slot)] = None;
+        }
+        self.free.push_back(PortId { generation: port.generation.wrapping_add(1), ..port });
+        self.publish(self.newest.1);
+    }
+
+    /// Gives a host a port again: the one that is free for longest.
+    pub(crate) fn attach(&mut self, host: usize) {
+        let port = self.free.pop_front().expect("a host that was detached has left its slot");
+        self.ports[host] = Some(port);
+        self.plug(port, self.build.offloads[host]);
+        self.publish(self.newest.1);
+    }
+
+    /// Lets a worker decide about frames that came in at `ingress`, and deliver them.
+    pub(crate) fn burst(&mut self, worker: usize, ingress: PortId, frames: &[&[u8]]) -> Outcome {
+        let worker = &mut self.workers[worker];
+        self.burst.clear();
+        for frame in frames {
+            assert!(self.burst.push(frame), "a burst has room for what a step sends");
+        }
+        let time = BurstTime { tick: Tick(self.tick), unix_ms: self.unix_ms };
+        worker.forwarder.decide(&worker.snapshot, ingress, &mut self.burst, time, &mut self.plan);
+        let cells = Arc::clone(&worker.forwarder.cells);
+        deliver(&self.plan, &self.burst, ingress, &mut worker.queues, &mut self.segmenter, &cells);
+        let arrived = |far: &Option<(PortId, MemoryQueue)>| {
+            let (port, queue) = far.as_ref()?;
+            let frames: Vec<_> = std::iter::from_fn(|| queue.take()).collect();
+            (!frames.is_empty()).then_some((*port, frames))
+        };
+        Outcome { ends: self.plan.ends().to_vec(), arrivals: worker.far.iter().filter_map(arrived).collect() }
+    }
+
+    /// What all workers counted at all slots; the balance of each is checked on the way.
+    pub(crate) fn balance(&self) -> Result<PortCounters, String> {
+        let cells: Vec<_> = self.workers.iter().map(|worker| Arc::clone(&worker.forwarder.cells)).collect();
+        let mut total = PortCounters::default();
+        for slot in 0..self.slots as u16 {
+            let counters = PortCounters::read(&cells, slot);
+            if let Some(imbalance) = counters.imbalance() {
+                return Err(format!("the balance of slot {slot} does not hold: {imbalance}"));
+            }
+            total += &counters;
+        }
+        Ok(total)
+    }
+}
+
+fn snapshot_of(
+    rules: usize,
+    ports: &[Option<PortId>],
+    workers: usize,
+    generation: u64,
+    policy_generation: u32,
+) -> Arc<Snapshot> {
+    let names: HashMap<Arc<str>, PortId> = atlas()
+        .hosts
+        .iter()
+        .zip(ports)
+        .filter_map(|(host, port)| Some((Arc::from(host.name.as_str()), (*port)?)))
+        .collect();
+    let compiled = atlas().rules[rules].compiled.clone();
+    Arc::new(Snapshot::new(compiled, &names, workers, generation, policy_generation))
+}
