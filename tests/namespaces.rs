@@ -47,6 +47,8 @@ mod routes;
 mod stack;
 #[path = "namespaces/state.rs"]
 mod state;
+#[path = "namespaces/uplinks.rs"]
+mod uplinks;
 
 use std::process::ExitCode;
 
@@ -71,6 +73,7 @@ fn between_hosts() -> Vec<Trial> {
         state::trials(),
         lies::trials(),
         refusals::trials(),
+        uplinks::trials(),
         reload::trials(),
         life::trials(),
         bad_input::trials(),

@@ -23,6 +23,8 @@ mod reach;
 mod reject;
 #[path = "pipeline/routing.rs"]
 mod routing;
+#[path = "pipeline/uplinks.rs"]
+mod uplinks;
 
 /// Three segments, one of them isolated, both families.
 pub(crate) const SHOP: &str = include_str!("../examples/three-tier.toml");

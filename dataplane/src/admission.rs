@@ -17,6 +17,7 @@ use crate::conntrack::{
 };
 use crate::drop_reason::DropReason;
 use crate::limiter::Limiter;
+use crate::routes::UplinkId;
 use crate::snapshot::Snapshot;
 use crate::wire::quoted::{Quoted, quoted};
 use crate::wire::{Fragment, IpPacket, icmp};
@@ -38,6 +39,8 @@ pub struct Candidate<'a> {
     pub is_deliverable: bool,
     /// What its sender may open, where that is limited.
     pub limiter: Option<&'a Limiter>,
+    /// The uplink that it came in by: the routers behind it may speak of what they carry.
+    pub uplink: Option<UplinkId>,
 }
 
 impl Candidate<'_> {
@@ -228,7 +231,7 @@ fn standing(
 }
 
 /// An error passes if it quotes a live connection, the quoted packet was sent by the error's receiver, and the
-/// error comes from the other end. (Errors of the switch itself do not come in through a port.)
+/// error comes from the other end, or from the uplink behind which that lives. (Errors of the switch itself do not come in through a port.)
 fn admit_error(
     table: &ConnectionTable,
     snapshot: &Snapshot,
@@ -239,7 +242,9 @@ fn admit_error(
     let Some(Quoted { flow: quoted, echo_identifier, .. }) = quoted(candidate.frame, candidate.ip) else {
         return Err(DropReason::IcmpNoConnection.into());
     };
-    if quoted.source != error.destination || quoted.destination != error.source {
+    let is_of_its_path = |uplink| snapshot.directory.routes().is_behind(quoted.destination, uplink);
+    let may_speak = quoted.destination == error.source || candidate.uplink.is_some_and(is_of_its_path);
+    if quoted.source != error.destination || !may_speak {
         return Err(DropReason::IcmpNoConnection.into());
     }
     let (key, _) = ConnectionKey::of(&quoted, echo_identifier);

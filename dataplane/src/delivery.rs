@@ -109,7 +109,7 @@ pub fn deliver<Q: PortQueue>(
         pending | u64::from(goes) << index
     });
     let goes_to = |index: usize| match plan.ends()[index] {
-        End::Forward(port) => port,
+        End::Forward(port) | End::Asked(_, port) => port,
         _ => ingress,
     };
     let mut batch = [0; BURST];

@@ -12,10 +12,12 @@ use septum_classifier::Classifier;
 use septum_rules::address::{Prefix, to_mapped_bits};
 use septum_rules::identity::{IdentityId, SegmentId, WorkloadId};
 use septum_rules::mac::MacAddress;
-use septum_rules::policy::Policy;
+use septum_rules::policy::{Policy, Uplink};
 
 use crate::limiter::Limiter;
+use crate::neighbours::Neighbours;
 use crate::port::PortId;
+use crate::routes::{Routes, UplinkId};
 
 /// Where every described workload and every gateway is.
 #[derive(Debug)]
@@ -28,6 +30,10 @@ pub struct Directory {
     stations: FastSet<(SegmentId, MacAddress), foldhash::quality::RandomState>,
     /// By [`SegmentId`].
     segments: Vec<SegmentEntry>,
+    /// By [`UplinkId`]; `None` where the port is not attached.
+    uplinks: Vec<Option<UplinkEntry>>,
+    /// Who lives behind which uplink.
+    routes: Routes,
 }
 
 /// The workload at a port.
@@ -61,6 +67,50 @@ impl Member {
     pub fn first_of_family(&self, ipv4: bool) -> Option<(IpAddr, IdentityId)> {
         self.sources.iter().copied().find(|(address, _)| address.is_ipv4() == ipv4)
     }
+}
+
+/// An uplink as the forwarder needs it.
+#[derive(Debug)]
+pub struct UplinkEntry {
+    /// Which uplink.
+    pub id: UplinkId,
+    /// Its port.
+    pub port: PortId,
+    /// The switch's MAC there.
+    pub mac: MacAddress,
+    /// The switch's addresses there, with the prefixes whose addresses are neighbours and the identities they give.
+    pub addresses: Box<[(IpAddr, Prefix, IdentityId)]>,
+    /// Next hops, in order of preference.
+    pub gateways: Box<[IpAddr]>,
+    /// Layer-3 MTU of its port.
+    pub mtu: u16,
+    /// The MACs of next hops.
+    pub neighbours: Arc<Neighbours>,
+}
+
+impl UplinkEntry {
+    /// The switch's first address of the family there.
+    pub fn own_address(&self, ipv4: bool) -> Option<IpAddr> {
+        self.addresses.iter().map(|(address, ..)| *address).find(|address| address.is_ipv4() == ipv4)
+    }
+
+    /// Whether an address is the switch's there: declared, or the link-local one of its MAC.
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        address == IpAddr::V6(self.mac.link_local()) || self.addresses.iter().any(|(own, ..)| *own == address)
+    }
+
+    /// Whose MAC a packet to `destination` needs: its own where it is a neighbour, or no gateway of the family is declared.
+    pub fn next_hop_to(&self, destination: IpAddr) -> IpAddr {
+        let is_neighbour = self.addresses.iter().any(|(_, prefix, _)| prefix.contains(destination));
+        let mut gateways =
+            self.gateways.iter().copied().filter(|gateway| gateway.is_ipv4() == destination.is_ipv4());
+        gateways.next().filter(|_| !is_neighbour).unwrap_or(destination)
+    }
+}
+
+/// The name of an uplink's port among those of workloads, none of which can have an equals sign in it.
+pub fn uplink_port(name: &str) -> Arc<str> {
+    format!("uplink={name}").into()
 }
 
 /// Where an address lives.
@@ -121,8 +171,11 @@ impl Directory {
                     members: Vec::new(),
                 })
                 .collect(),
+            uplinks: Vec::new(),
+            routes: Routes::of(policy),
         };
         directory.add_gateways(policy, classifier);
+        directory.add_uplinks(policy, classifier, ports);
         for (at, workload) in policy.workloads.iter().enumerate() {
             let (Some(port), Some(mac)) = (ports.get(&workload.name).copied(), workload.mac) else {
                 continue;
@@ -152,7 +205,8 @@ impl Directory {
         directory
     }
 
-    /// Goes on where `previous` is: whoever stays at its port with its limits keeps what it has used of them.
+    /// Goes on where `previous` is: whoever stays at its port with its limits keeps what it has used of
+    /// them, and uplinks keep the neighbours that they know.
     pub fn inherit(&mut self, previous: &Self) {
         for member in self.members.iter_mut().flatten() {
             let before = previous.member(member.port.slot).filter(|before| before.port == member.port);
@@ -163,6 +217,12 @@ impl Directory {
             };
             if then.is_same_as(now) {
                 *now = Arc::clone(then);
+            }
+        }
+        for uplink in self.uplinks.iter_mut().flatten() {
+            let before = previous.uplink_at(uplink.port);
+            if let Some(before) = before.filter(|before| before.neighbours.is_same_as(&uplink.neighbours)) {
+                uplink.neighbours = Arc::clone(&before.neighbours);
             }
         }
     }
@@ -178,6 +238,44 @@ impl Directory {
                 self.locations.insert(to_mapped_bits(*address), location);
             }
         }
+    }
+
+    fn add_uplinks(&mut self, policy: &Policy, classifier: &Classifier, ports: &HashMap<Arc<str>, PortId>) {
+        let entry = |at: u16, uplink: &Uplink| {
+            let identity =
+                |(address, prefix): &(IpAddr, Prefix)| (*address, *prefix, classifier.identify(*address));
+            Some(UplinkEntry {
+                id: UplinkId(at),
+                port: *ports.get(&uplink_port(&uplink.name))?,
+                mac: uplink.mac.unwrap_or_else(|| gateway_mac(&uplink_port(&uplink.name))),
+                addresses: uplink.addresses.iter().map(identity).collect(),
+                gateways: uplink.gateways.clone().into(),
+                mtu: uplink.mtu,
+                neighbours: Arc::new(Neighbours::new(&uplink.gateways, &uplink.neighbours)),
+            })
+        };
+        self.uplinks = policy.uplinks.iter().zip(0..).map(|(uplink, at)| entry(at, uplink)).collect();
+    }
+
+    /// The uplink at a port.
+    pub fn uplink_at(&self, port: PortId) -> Option<&UplinkEntry> {
+        self.uplinks.iter().flatten().find(|uplink| uplink.port == port)
+    }
+
+    /// An uplink whose port is attached.
+    pub fn uplink(&self, uplink: UplinkId) -> Option<&UplinkEntry> {
+        self.uplinks.get(uplink.index())?.as_ref()
+    }
+
+    /// The identity of an address that the switch has on some uplink.
+    pub fn uplink_address(&self, address: IpAddr) -> Option<IdentityId> {
+        let mut own = self.uplinks.iter().flatten().flat_map(|uplink| &uplink.addresses);
+        own.find(|(own, ..)| *own == address).map(|(.., identity)| *identity)
+    }
+
+    /// Who lives behind which uplink.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
     }
 
     /// The workload at a port slot; `None` where the port is attached but not described.

@@ -123,7 +123,7 @@ reasons! {
         MartianDestination = "martian-destination",
         /// The port has no described workload: everything is refused.
         Undescribed = "undescribed",
-        /// The source MAC is not the workload's.
+        /// The source MAC is not the workload's; at an uplink, it is a group's or the switch's own.
         SpoofMac = "spoof-mac",
         /// The source address is not the workload's.
         SpoofIp = "spoof-ip",
@@ -133,6 +133,14 @@ reasons! {
         SpoofNd = "spoof-nd",
         /// A router advertisement or a DHCP server's message from a workload.
         RogueServer = "rogue-server",
+        /// What came in by an uplink claims to be from an address of a workload, a segment or the switch.
+        UplinkSpoof = "uplink-spoof",
+        /// The source lives behind none of the networks that the uplink may bring in, or another uplink is nearer to it.
+        UplinkSource = "uplink-source",
+        /// A broadcast or multicast of the network behind an uplink: never carried into a segment.
+        UplinkGroup = "uplink-group",
+        /// It came in by an uplink and would leave by one: the switch carries nothing past its own workloads.
+        UplinkTransit = "uplink-transit",
         /// The workload has sent more packets a second than its `limit` lets it.
         LimitPackets = "limit-packets",
         /// The workload has sent more bytes a second than its `limit` lets it.
@@ -151,6 +159,8 @@ reasons! {
         TtlExceeded = "ttl-exceeded",
         /// Larger than the egress port's MTU; the switch never fragments.
         TooBig = "too-big",
+        /// The next hop behind an uplink has not told its MAC: it was just asked, or does not answer.
+        NextHopUnresolved = "next-hop-unresolved",
         /// ARP or neighbour discovery for an address that nobody in the segment has.
         UnknownNeighbour = "unknown-neighbour",
         /// Asks the gateway for something that it does not serve.

@@ -12,6 +12,7 @@ use septum_rules::mac::MacAddress;
 use crate::directory::{Directory, Location, Member, SegmentEntry};
 use crate::drop_reason::DropReason;
 use crate::port::PortId;
+use crate::routes::{Side, UplinkId};
 use crate::wire::{Headers, IpPacket};
 
 /// Where an IP packet is to go, if the gates admit it.
@@ -35,6 +36,8 @@ pub enum Destination {
     },
     /// To the switch itself, at a gateway's address.
     Gateway(IdentityId),
+    /// Through the gateway to an address behind an uplink.
+    Uplink(UplinkId),
     /// Through the gateway to an address that lives nowhere here; the gates are asked before the sender hears so.
     Nowhere,
     /// To the members of the segment that may have it.
@@ -62,8 +65,14 @@ pub fn resolve(
         return match is_to_gateway {
             // Nobody's own address, and yet to one station: the gates would judge another flow than is delivered.
             _ if is_group(segment, address) => Err(DropReason::AddressMismatch),
-            true if leaves(segment, &ip.flow) => Ok(Destination::Nowhere),
-            true => Err(DropReason::NoRoute),
+            true if !leaves(segment, &ip.flow) => Err(DropReason::NoRoute),
+            true => Ok(match directory.uplink_address(address) {
+                Some(identity) => Destination::Gateway(identity),
+                None => match directory.routes().side_of(address) {
+                    Some(Side::Uplink(uplink)) => Destination::Uplink(uplink),
+                    Some(Side::Segment) | None => Destination::Nowhere,
+                },
+            }),
             false => Err(unknown(directory, member, headers.destination)),
         };
     };
@@ -97,12 +106,13 @@ pub fn is_group(segment: &SegmentEntry, address: IpAddr) -> bool {
 
 /// Whether a packet leaves the segment through its gateway: that has an address of the family, and neither end is
 /// link-local (RFC 4291 section 2.5.6: routers must not forward packets from or to such addresses).
-fn leaves(segment: &SegmentEntry, flow: &FlowKey) -> bool {
+pub fn leaves(segment: &SegmentEntry, flow: &FlowKey) -> bool {
     let is_local = is_link_local(flow.source) || is_link_local(flow.destination);
     segment.routes(flow.destination.is_ipv4()) && !is_local
 }
 
-fn is_link_local(address: IpAddr) -> bool {
+/// Whether an address is one of its link alone.
+pub fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),

@@ -7,6 +7,7 @@ use septum_rules::identity::IdentityId;
 
 use crate::counters::Cell;
 use crate::delivery::Plan;
+use crate::directory::Member;
 use crate::drop_reason::DropReason;
 use crate::pipeline::End;
 use crate::responder::Asking;
@@ -14,13 +15,13 @@ use crate::routing;
 use crate::snapshot::Snapshot;
 use crate::wire::IpPacket;
 
-/// Plans a copy of the frame that `asking` holds for every member of the sender's segment that both gates admit, and counts
+/// Plans a copy of the frame that `asking` holds for every member of the segment of its sender, `member`, that both gates admit, and counts
 /// each verdict in `hits`. Gives the one to name: of the first that was admitted, else of the first that was refused.
 pub fn copy(
     snapshot: &Snapshot,
     hits: &[Cell],
     ip: &IpPacket,
-    source: IdentityId,
+    (member, source): (&Member, IdentityId),
     asking: &Asking<'_>,
     plan: &mut Plan,
 ) -> (End, Option<VerdictId>) {
@@ -29,9 +30,9 @@ pub fn copy(
         return (DropReason::FragmentUntracked.into(), None);
     }
     let (mut admitted, mut refused) = (None, None);
-    let members = &snapshot.directory.segment(asking.member.segment).members;
+    let members = &snapshot.directory.segment(member.segment).members;
     let others = members.iter().filter_map(|slot| snapshot.directory.member(*slot));
-    for receiver in others.filter(|receiver| receiver.port != asking.member.port) {
+    for receiver in others.filter(|receiver| receiver.port != member.port) {
         // A member without an address of the family cannot listen to it.
         let Some((_, destination)) = receiver.first_of_family(ip.flow.destination.is_ipv4()) else {
             continue;

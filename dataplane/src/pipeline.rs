@@ -21,16 +21,16 @@ use crate::clock::BurstTime;
 use crate::conntrack::{Connection, ConnectionTable};
 use crate::counters::{Cell, WorkerCells};
 use crate::delivery::Plan;
-use crate::directory::Member;
 use crate::drop_reason::DropReason;
 use crate::flow_log::{Event, FlowLog, is_logged};
 use crate::forwarding::Destination;
 use crate::group;
 use crate::port::PortId;
-use crate::responder::{self, AnswerBudgets, Asking};
+use crate::responder::{AnswerBudgets, Asking, Station};
 use crate::routing;
 use crate::snapshot::Snapshot;
 use crate::survey::{Common, Course, Finding, Survey};
+use crate::uplink;
 use crate::wire::{Content, Headers, IpPacket, icmp};
 
 /// How a frame ended.
@@ -46,6 +46,8 @@ pub enum End {
     Dropped(DropReason),
     /// Dropped, and its slot now holds the ICMP error or the reset that says so, for the port that it came from.
     Rejected(DropReason),
+    /// Dropped, and its slot now holds a question of the switch's own, for this port.
+    Asked(DropReason, PortId),
 }
 
 impl From<DropReason> for End {
@@ -108,14 +110,13 @@ impl Forwarder {
         let at = At { snapshot, ingress, time };
         plan.clear();
         // A slot that has a new owner says nothing of the old one's last frames.
-        let member = snapshot.directory.member(ingress.slot).filter(|member| member.port == ingress);
-        let member = match member {
+        let from = match Station::at(&snapshot.directory, ingress) {
             _ if snapshot.is_stale(time) => Err(DropReason::PolicyStale),
             None => Err(DropReason::Undescribed),
-            Some(member) => Ok(member),
+            Some(from) => Ok(from),
         };
-        let bytes = match member {
-            Ok(member) => self.survey.survey(burst, snapshot, member, &self.table),
+        let bytes = match from {
+            Ok(from) => self.survey.survey(burst, snapshot, from, &self.table),
             Err(reason) => self.survey.refuse(burst, reason),
         };
         let cells = self.cells.port(ingress.slot);
@@ -123,13 +124,13 @@ impl Forwarder {
         cells.received_bytes.add(bytes);
         for index in 0..burst.len() {
             let mut account = Account::default();
-            let end = match (self.decide_common(burst, index, &at, &mut account), member) {
+            let end = match (self.decide_common(burst, index, &at, &mut account), from) {
                 (Some(end), _) => end,
-                (None, Ok(member)) => {
+                (None, Ok(from)) => {
                     if self.survey.common(index).is_some() {
-                        self.survey.survey_one(burst, index, snapshot, member, &self.table);
+                        self.survey.survey_one(burst, index, snapshot, from, &self.table);
                     }
-                    self.decide_one(burst, index, &at, member, plan, &mut account)
+                    self.decide_one(burst, index, &at, from, plan, &mut account)
                 }
                 (None, Err(reason)) => reason.into(),
             };
@@ -164,7 +165,7 @@ impl Forwarder {
         burst: &mut Burst,
         index: usize,
         at: &At<'_>,
-        member: &Member,
+        from: Station<'_>,
         plan: &mut Plan,
         account: &mut Account,
     ) -> End {
@@ -174,7 +175,7 @@ impl Forwarder {
             Err(reason) => return End::Dropped(*reason),
         };
         let (directory, now) = (&at.snapshot.directory, at.time.tick);
-        let mut asking = Asking { directory, member, headers, burst, index, answers: &mut self.answers, now };
+        let mut asking = Asking { directory, from, headers, burst, index, answers: &mut self.answers, now };
         match (course, &headers.content) {
             (Course::Refused(reason), _) => End::Dropped(*reason),
             (Course::Packet { source, destination, connection }, Content::Ip(ip)) => {
@@ -187,12 +188,12 @@ impl Forwarder {
                 };
                 way.decide_ip(ip, *destination, asking, plan, account)
             }
-            (_, Content::Arp(arp)) => asking.arp(arp),
-            (_, Content::Ip(ip)) => match ip.neighbour {
-                Some(neighbour) if !responder::is_absorbed(ip) => asking.solicitation(ip, &neighbour),
-                // Whoever has no address yet may only talk to the switch.
-                _ => DropReason::Absorbed.into(),
-            },
+            (_, content) => {
+                if let Station::Uplink(uplink) = from {
+                    uplink::hear(uplink, headers, now);
+                }
+                asking.control(content)
+            }
         }
     }
 
@@ -209,7 +210,7 @@ impl Forwarder {
                 cells.replied.add(1);
                 return;
             }
-            End::Dropped(reason) | End::Rejected(reason) => {
+            End::Dropped(reason) | End::Rejected(reason) | End::Asked(reason, _) => {
                 cells.dropped[reason.index()].add(1);
                 Some(reason)
             }
@@ -276,7 +277,10 @@ impl Way<'_> {
         account: &mut Account,
     ) -> End {
         let Self { table, snapshot, hits, source, connection } = *self;
-        let limiter = asking.member.limiter.as_deref();
+        let (limiter, uplink) = match asking.from {
+            Station::Member(member) => (member.limiter.as_deref(), None),
+            Station::Uplink(uplink) => (None, Some(uplink.id)),
+        };
         if let Some(limiter) = limiter
             && let Err(reason) = limiter.packet(asking.burst.frame(asking.index), ip, asking.now)
         {
@@ -286,25 +290,41 @@ impl Way<'_> {
             Ok(destination) => destination,
             Err(reason) => return reason.into(),
         };
-        let (identity, is_deliverable) = match destination {
-            Destination::Group => {
-                let (end, verdict) = group::copy(snapshot, hits, ip, source, &asking, plan);
+        let world = || snapshot.classifier.identify(ip.flow.destination);
+        let (identity, is_deliverable) = match (destination, asking.from) {
+            (Destination::Group, Station::Member(member)) => {
+                let (end, verdict) = group::copy(snapshot, hits, ip, (member, source), &asking, plan);
                 *account = Account { verdict, is_new: true, is_counted: true, ..*account };
                 return end;
             }
-            Destination::Gateway(_) if icmp::is_echo_request(ip.flow.layer4) && ip.fragment.is_none() => {
+            (Destination::Gateway(_), _)
+                if icmp::is_echo_request(ip.flow.layer4) && ip.fragment.is_none() =>
+            {
                 return asking.echo();
             }
-            Destination::Bridged { identity, port } | Destination::Routed { identity, port, .. } => {
+            (Destination::Bridged { identity, port } | Destination::Routed { identity, port, .. }, _) => {
                 account.egress = Some(port.slot);
                 (identity, true)
             }
-            Destination::Gateway(identity) => (identity, false),
-            Destination::Nowhere => (snapshot.classifier.identify(ip.flow.destination), false),
+            (Destination::Uplink(uplink), _) => {
+                let uplink = snapshot.directory.uplink(uplink);
+                account.egress = uplink.map(|uplink| uplink.port.slot);
+                (world(), uplink.is_some())
+            }
+            (Destination::Gateway(identity), _) => (identity, false),
+            (Destination::Nowhere | Destination::Group, _) => (world(), false),
         };
         let frame = &asking.burst.frame(asking.index)[ETHERNET..];
-        let candidate =
-            Candidate { ip, source, destination: identity, frame, connection, is_deliverable, limiter };
+        let candidate = Candidate {
+            ip,
+            source,
+            destination: identity,
+            frame,
+            connection,
+            is_deliverable,
+            limiter,
+            uplink,
+        };
         match admission::admit(table, snapshot, &candidate, asking.now) {
             Ok(admitted) => {
                 account.verdict = admitted.verdict;

@@ -13,15 +13,18 @@ use septum_rules::proto::Protocol;
 
 use crate::burst::{Burst, ETHERNET};
 use crate::clock::Tick;
-use crate::directory::{Directory, Member};
+use crate::directory::{Directory, Location, Member, UplinkEntry};
 use crate::drop_reason::DropReason;
+use crate::forwarding::is_link_local;
 use crate::guard;
 use crate::pipeline::End;
+use crate::port::PortId;
 use crate::wire::icmp_error::{self, IcmpError};
+use crate::wire::question;
 use crate::wire::reply::{self, Advertisement};
 use crate::wire::reset;
 use crate::wire::vnet_hdr::VnetHeader;
-use crate::wire::{Arp, Headers, IpPacket, Neighbour, checksum};
+use crate::wire::{Arp, Content, Headers, IpPacket, Neighbour, checksum};
 
 /// How many answers each port may still have in this tick: a bucket for each kind, filled at every tick.
 #[derive(Debug)]
@@ -73,12 +76,61 @@ impl AnswerBudgets {
     }
 }
 
+/// Who is at a port.
+#[derive(Clone, Copy, Debug)]
+pub enum Station<'a> {
+    /// A workload.
+    Member(&'a Member),
+    /// The network behind an uplink.
+    Uplink(&'a UplinkEntry),
+}
+
+impl<'a> Station<'a> {
+    /// Whoever is at a port; nobody at one that is not described, or whose slot has a new owner.
+    pub fn at(directory: &'a Directory, port: PortId) -> Option<Self> {
+        match directory.member(port.slot).filter(|member| member.port == port) {
+            Some(member) => Some(Self::Member(member)),
+            None => directory.uplink_at(port).map(Self::Uplink),
+        }
+    }
+
+    /// The port.
+    pub fn port(self) -> PortId {
+        match self {
+            Self::Member(member) => member.port,
+            Self::Uplink(uplink) => uplink.port,
+        }
+    }
+
+    /// The switch's MAC as this station knows it.
+    fn gateway_mac(self, directory: &Directory) -> MacAddress {
+        match self {
+            Self::Member(member) => directory.segment(member.segment).gateway_mac,
+            Self::Uplink(uplink) => uplink.mac,
+        }
+    }
+
+    /// The address in whose name the switch speaks of a packet: the gateway's of the sender's segment, or the switch's own
+    /// on the uplink, or else the gateway's where the packet is bound for.
+    fn gateway(self, directory: &Directory, ip: &IpPacket) -> Option<IpAddr> {
+        let ipv4 = ip.flow.source.is_ipv4();
+        let of =
+            |segment| directory.segment(segment).gateways.iter().copied().find(|it| it.is_ipv4() == ipv4);
+        match self {
+            Self::Member(member) => of(member.segment),
+            Self::Uplink(uplink) => {
+                uplink.own_address(ipv4).or_else(|| of(directory.locate(ip.flow.destination)?.segment))
+            }
+        }
+    }
+}
+
 /// A frame at a port, waiting for the switch's answer to it.
 pub struct Asking<'a> {
     /// The directory.
     pub directory: &'a Directory,
     /// Who asks.
-    pub member: &'a Member,
+    pub from: Station<'a>,
     /// The frame's headers.
     pub headers: &'a Headers,
     /// The burst that holds the frame.
@@ -106,8 +158,20 @@ enum Neighbourly {
 }
 
 impl Asking<'_> {
+    /// Answers what asks the switch for something, and keeps to itself what tells it something.
+    pub fn control(&mut self, content: &Content) -> End {
+        match content {
+            Content::Arp(arp) => self.arp(arp),
+            Content::Ip(ip) => match ip.neighbour {
+                Some(neighbour) if !is_absorbed(ip) => self.solicitation(ip, &neighbour),
+                // Whoever has no address yet may only talk to the switch.
+                _ => DropReason::Absorbed.into(),
+            },
+        }
+    }
+
     /// Answers an ARP request; takes note of nothing else.
-    pub fn arp(&mut self, arp: &Arp) -> End {
+    fn arp(&mut self, arp: &Arp) -> End {
         if !arp.is_request {
             return DropReason::Absorbed.into();
         }
@@ -115,7 +179,7 @@ impl Asking<'_> {
             Ok((mac, _)) => mac,
             Err(reason) => return reason.into(),
         };
-        if !self.answers.take(self.member.port.slot, self.now) {
+        if !self.answers.take(self.from.port().slot, self.now) {
             return DropReason::ReplyLimited.into();
         }
         let mut out = [0; reply::LONGEST];
@@ -125,12 +189,12 @@ impl Asking<'_> {
     }
 
     /// Answers a neighbour solicitation.
-    pub fn solicitation(&mut self, ip: &IpPacket, neighbour: &Neighbour) -> End {
+    fn solicitation(&mut self, ip: &IpPacket, neighbour: &Neighbour) -> End {
         let (mac, is_router) = match self.who_has(neighbour.target.into()) {
             Ok(found) => found,
             Err(reason) => return reason.into(),
         };
-        if !self.answers.take(self.member.port.slot, self.now) {
+        if !self.answers.take(self.from.port().slot, self.now) {
             return DropReason::ReplyLimited.into();
         }
         let mut out = [0; reply::LONGEST];
@@ -142,10 +206,10 @@ impl Asking<'_> {
 
     /// Answers an echo request to a gateway.
     pub fn echo(&mut self) -> End {
-        if !self.answers.take(self.member.port.slot, self.now) {
+        if !self.answers.take(self.from.port().slot, self.now) {
             return DropReason::ReplyLimited.into();
         }
-        let mac = self.directory.segment(self.member.segment).gateway_mac;
+        let mac = self.from.gateway_mac(self.directory);
         let frame = self.burst.frame_mut(self.index);
         let Some(mut vnet) = VnetHeader::read(frame) else { return DropReason::FrameSize.into() };
         checksum::fill_partial(&mut frame[ETHERNET..], &mut vnet);
@@ -157,22 +221,19 @@ impl Asking<'_> {
         }
     }
 
-    /// Refuses a packet and says so to its sender, as the gateway of the sender's segment, where that is allowed.
+    /// Refuses a packet and says so to its sender, as its gateway, where that is allowed.
     pub fn reject(&mut self, ip: &IpPacket, error: IcmpError, reason: DropReason) -> End {
-        let segment = self.directory.segment(self.member.segment);
-        let from =
-            segment.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == ip.flow.source.is_ipv4());
+        let (from, mac) = (self.from.gateway(self.directory, ip), self.from.gateway_mac(self.directory));
         let about_size = matches!(error, IcmpError::TooBig { .. });
         let Some(from) = from.filter(|_| icmp_error::deserves_error(self.headers, about_size)) else {
             return End::Dropped(reason);
         };
-        if !self.answers.take_refusal(self.member.port.slot, self.now) {
+        if !self.answers.take_refusal(self.from.port().slot, self.now) {
             return End::Dropped(reason);
         }
         let mut out = [0; icmp_error::LONGEST];
         let frame = &self.burst.frame(self.index)[ETHERNET..];
-        let written =
-            icmp_error::write(error, (frame, self.headers, ip), from, segment.gateway_mac, &mut out);
+        let written = icmp_error::write(error, (frame, self.headers, ip), from, mac, &mut out);
         let Some(length) = written else { return End::Dropped(reason) };
         self.put(&out[..length]);
         End::Rejected(reason)
@@ -182,7 +243,7 @@ impl Asking<'_> {
     /// else as administratively prohibited. Nothing is told where an error may not be sent, or too many were.
     pub fn prohibit(&mut self, ip: &IpPacket, reason: DropReason) -> End {
         let is_answered = icmp_error::deserves_error(self.headers, false)
-            && self.answers.take_refusal(self.member.port.slot, self.now);
+            && self.answers.take_refusal(self.from.port().slot, self.now);
         if !is_answered {
             return End::Dropped(reason);
         }
@@ -200,6 +261,15 @@ impl Asking<'_> {
         End::Rejected(reason)
     }
 
+    /// Asks for the MAC of a next hop behind `uplink`, in the place of a packet that needs it.
+    pub fn ask(&mut self, uplink: &UplinkEntry, next_hop: IpAddr) -> End {
+        let mut out = [0; question::LONGEST];
+        let length =
+            question::who_has(next_hop, uplink.mac, uplink.own_address(next_hop.is_ipv4()), &mut out);
+        self.put(&out[..length]);
+        End::Asked(DropReason::NextHopUnresolved, uplink.port)
+    }
+
     /// Puts a frame of the switch's own in the place of the one that asked.
     fn put(&mut self, frame: &[u8]) {
         let slot = self.burst.slot_mut(self.index);
@@ -210,7 +280,11 @@ impl Asking<'_> {
 
     /// The MAC to answer with, and whether it is a router's.
     fn who_has(&self, address: IpAddr) -> Result<(MacAddress, bool), DropReason> {
-        match self.neighbour(address) {
+        let neighbour = match self.from {
+            Station::Member(member) => self.neighbour(member, address),
+            Station::Uplink(uplink) => return self.beyond(uplink, address),
+        };
+        match neighbour {
             Neighbourly::Gateway(mac) => Ok((mac, true)),
             Neighbourly::Member(mac) => Ok((mac, false)),
             Neighbourly::Own => Err(DropReason::Absorbed),
@@ -219,21 +293,33 @@ impl Asking<'_> {
         }
     }
 
-    fn neighbour(&self, address: IpAddr) -> Neighbourly {
-        let segment = self.directory.segment(self.member.segment);
+    /// Behind an uplink, the switch answers for itself and for those whom it routes to.
+    fn beyond(&self, uplink: &UplinkEntry, address: IpAddr) -> Result<(MacAddress, bool), DropReason> {
+        if uplink.is_own(address) {
+            return Ok((uplink.mac, true));
+        }
+        let routed = |location: &Location| {
+            let routes = self.directory.segment(location.segment).routes(address.is_ipv4());
+            routes && !is_link_local(address)
+        };
+        let location = self.directory.locate(address).filter(routed).ok_or(DropReason::UnknownNeighbour)?;
+        Ok((uplink.mac, location.port.is_none()))
+    }
+
+    fn neighbour(&self, member: &Member, address: IpAddr) -> Neighbourly {
+        let segment = self.directory.segment(member.segment);
         if IpAddr::V6(segment.gateway_mac.link_local()) == address {
             return Neighbourly::Gateway(segment.gateway_mac);
         }
-        let Some(location) =
-            self.directory.locate(address).filter(|found| found.segment == self.member.segment)
+        let Some(location) = self.directory.locate(address).filter(|found| found.segment == member.segment)
         else {
             return Neighbourly::Unknown;
         };
         let Some(port) = location.port else { return Neighbourly::Gateway(segment.gateway_mac) };
         let Some(owner) = self.directory.member(port.slot) else { return Neighbourly::Unknown };
-        if owner.port == self.member.port {
+        if owner.port == member.port {
             Neighbourly::Own
-        } else if segment.isolated && !owner.promiscuous && !self.member.promiscuous {
+        } else if segment.isolated && !owner.promiscuous && !member.promiscuous {
             Neighbourly::Isolated
         } else {
             Neighbourly::Member(owner.mac)

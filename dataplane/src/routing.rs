@@ -2,11 +2,15 @@
 //!
 //! Reached only by packets that were admitted: a sender hears about routes only where it may go.
 
+use septum_rules::mac::MacAddress;
+
 use crate::burst::ETHERNET;
 use crate::drop_reason::DropReason;
 use crate::fast_path::Way;
 use crate::forwarding::Destination;
+use crate::neighbours::NextHop;
 use crate::pipeline::End;
+use crate::port::PortId;
 use crate::responder::Asking;
 use crate::snapshot::Snapshot;
 use crate::wire::ethernet::{EtherType, EthernetHeader};
@@ -22,33 +26,70 @@ pub fn dispatch(
     destination: Destination,
     asking: &mut Asking<'_>,
 ) -> End {
-    let (port, segment) = match destination {
+    match destination {
         Destination::Bridged { port, .. } => {
             // Both ends are on one link: a frame that does not fit it is a sender's mistake, not a path's.
             let egress = snapshot.directory.member(port.slot);
             let fits = egress.is_some_and(|egress| fits(asking.burst.frame(asking.index), ip, egress.mtu));
-            return if fits { End::Forward(port) } else { DropReason::TooBig.into() };
+            if fits { End::Forward(port) } else { DropReason::TooBig.into() }
         }
-        Destination::Routed { port, segment, .. } => (port, segment),
-        Destination::Gateway(_) => return DropReason::GatewayNoService.into(),
+        Destination::Routed { port, segment, .. } => {
+            let Some(egress) = snapshot.directory.member(port.slot) else {
+                return DropReason::NoRoute.into();
+            };
+            let gateway_mac = snapshot.directory.segment(segment).gateway_mac;
+            hop(port, egress.mtu, ip, asking, |_| Ok((egress.mac, gateway_mac)))
+        }
+        Destination::Uplink(uplink) => {
+            let Some(uplink) = snapshot.directory.uplink(uplink) else {
+                return asking.reject(ip, IcmpError::NetworkUnreachable, DropReason::NoRoute);
+            };
+            let next_hop = |asking: &mut Asking<'_>| {
+                let address = uplink.next_hop_to(ip.flow.destination);
+                match uplink.neighbours.next_hop(address, asking.now) {
+                    NextHop::Known(mac) => Ok((mac, uplink.mac)),
+                    NextHop::Ask => Err(asking.ask(uplink, address)),
+                    NextHop::Waiting => Err(DropReason::NextHopUnresolved.into()),
+                    NextHop::Silent => {
+                        let (error, reason) = (IcmpError::HostUnreachable, DropReason::NextHopUnresolved);
+                        Err(asking.reject(ip, error, reason))
+                    }
+                }
+            };
+            hop(uplink.port, uplink.mtu, ip, asking, next_hop)
+        }
+        Destination::Gateway(_) => DropReason::GatewayNoService.into(),
         Destination::Nowhere => {
             let is_on_link = snapshot.policy.segment_containing(ip.flow.destination).is_some();
             let error = if is_on_link { IcmpError::HostUnreachable } else { IcmpError::NetworkUnreachable };
-            return asking.reject(ip, error, DropReason::NoRoute);
+            asking.reject(ip, error, DropReason::NoRoute)
         }
         // Groups are copied, never routed.
-        Destination::Group => return DropReason::NoRoute.into(),
-    };
-    let Some(egress) = snapshot.directory.member(port.slot) else { return DropReason::NoRoute.into() };
+        Destination::Group => DropReason::NoRoute.into(),
+    }
+}
+
+/// One hop: the time to live falls, the packet fits the next link, and the MACs are those of that link: destination and source,
+/// which `macs` finds, or says how the packet ends without.
+fn hop(
+    port: PortId,
+    mtu: u16,
+    ip: &IpPacket,
+    asking: &mut Asking<'_>,
+    macs: impl FnOnce(&mut Asking<'_>) -> Result<(MacAddress, MacAddress), End>,
+) -> End {
     if ip.ttl <= 1 {
         return asking.reject(ip, IcmpError::TimeExceeded, DropReason::TtlExceeded);
     }
-    if !fits(asking.burst.frame(asking.index), ip, egress.mtu) {
-        return asking.reject(ip, IcmpError::TooBig { mtu: egress.mtu }, DropReason::TooBig);
+    if !fits(asking.burst.frame(asking.index), ip, mtu) {
+        return asking.reject(ip, IcmpError::TooBig { mtu }, DropReason::TooBig);
     }
-    let gateway_mac = snapshot.directory.segment(segment).gateway_mac;
+    let (destination, source) = match macs(asking) {
+        Ok(macs) => macs,
+        Err(end) => return end,
+    };
     let frame = &mut asking.burst.frame_mut(asking.index)[ETHERNET..];
-    match rewrite::route(frame, ip, egress.mac, gateway_mac) {
+    match rewrite::route(frame, ip, destination, source) {
         Ok(()) => End::Forward(port),
         Err(reason) => reason.into(),
     }

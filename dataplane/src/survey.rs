@@ -11,13 +11,14 @@ use septum_rules::identity::IdentityId;
 
 use crate::burst::{BURST, Burst, ETHERNET};
 use crate::conntrack::{Connection, ConnectionTable, Packet};
-use crate::directory::{Directory, Member};
+use crate::directory::{Directory, Member, UplinkEntry};
 use crate::drop_reason::DropReason;
 use crate::fast_path::{Glance, Way, Ways};
 use crate::forwarding::{self, Destination};
 use crate::guard::{self, Source};
-use crate::responder;
+use crate::responder::{self, Station};
 use crate::snapshot::Snapshot;
+use crate::uplink;
 use crate::wire::parse::parse;
 use crate::wire::vnet_hdr::VnetHeader;
 use crate::wire::{Content, Headers, Parsed};
@@ -78,20 +79,22 @@ impl Default for Survey {
 }
 
 impl Survey {
-    /// Surveys all frames of a burst that came in at `member`'s port. Gives their bytes, without virtio headers.
+    /// Surveys all frames of a burst that came from `from`. Gives their bytes, without virtio headers.
     pub fn survey(
         &mut self,
         burst: &Burst,
         snapshot: &Snapshot,
-        member: &Member,
+        from: Station<'_>,
         table: &ConnectionTable,
     ) -> u64 {
         let mut bytes = 0;
-        let (ingress, generation) = (member.port.slot, snapshot.generation);
+        let (ingress, generation) = (from.port().slot, snapshot.generation);
+        // Behind an uplink, pairs are whoever likes: they would crowd out those of the policy's authors.
+        let is_known = matches!(from, Station::Member(member) if member.limiter.is_none());
         for index in 0..burst.len() {
             let frame = burst.frame(index);
             bytes += frame.len().saturating_sub(ETHERNET) as u64;
-            let glance = Glance::at(frame, ingress);
+            let glance = is_known.then(|| Glance::at(frame, ingress)).flatten();
             let way = glance.as_ref().and_then(|glance| self.ways.find(glance, generation));
             if let (Some(glance), Some(way)) = (&glance, way)
                 && glance.length <= usize::from(way.mtu)
@@ -104,8 +107,8 @@ impl Survey {
                 continue;
             }
             self.common[index] = None;
-            self.survey_one(burst, index, snapshot, member, table);
-            if let (Some(glance), None, None) = (&glance, way, &member.limiter)
+            self.survey_one(burst, index, snapshot, from, table);
+            if let (Some(glance), None) = (&glance, way)
                 && let Some(way) = way_of(&self.findings[index].course, &snapshot.directory)
             {
                 self.ways.remember(glance, generation, way);
@@ -120,7 +123,7 @@ impl Survey {
         burst: &Burst,
         index: usize,
         snapshot: &Snapshot,
-        member: &Member,
+        from: Station<'_>,
         table: &ConnectionTable,
     ) {
         let frame = burst.frame(index);
@@ -130,7 +133,10 @@ impl Survey {
             None => Err(DropReason::FrameSize),
         };
         if let Ok(headers) = &finding.headers {
-            finding.course = course(headers, &snapshot.directory, member, table);
+            finding.course = match from {
+                Station::Member(member) => course(headers, &snapshot.directory, member, table),
+                Station::Uplink(uplink) => course_from(headers, snapshot, uplink, table),
+            };
         }
     }
 
@@ -173,6 +179,29 @@ fn course(headers: &Headers, directory: &Directory, member: &Member, table: &Con
             Course::Packet { source, destination, connection }
         }
         (Ok(source), _) => Course::Control(source),
+    }
+}
+
+/// The same for what came in by an uplink.
+fn course_from(
+    headers: &Headers,
+    snapshot: &Snapshot,
+    uplink: &UplinkEntry,
+    table: &ConnectionTable,
+) -> Course {
+    match (uplink::admit(&snapshot.directory, uplink, headers), &headers.content) {
+        (Err(reason), _) => Course::Refused(reason),
+        (Ok(()), Content::Ip(ip)) if ip.neighbour.is_none() => {
+            let connection = Connection::of(ip, table);
+            table.prefetch(connection.hash);
+            match uplink::resolve(snapshot, uplink, headers, ip) {
+                Ok((source, destination)) => {
+                    Course::Packet { source, destination: Ok(destination), connection }
+                }
+                Err(reason) => Course::Refused(reason),
+            }
+        }
+        (Ok(()), _) => Course::Control(Source::Unaddressed),
     }
 }
 

@@ -13,12 +13,14 @@ use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::time::Timespec;
 
 use crate::burst::Burst;
-use crate::clock::BurstTime;
+use crate::clock::{BurstTime, Tick};
 use crate::delivery::{Plan, Queues, deliver};
-use crate::pipeline::Forwarder;
+use crate::drop_reason::DropReason;
+use crate::pipeline::{End, Forwarder};
 use crate::port::{PortGone, PortId, PortQueue};
 use crate::publish::Reader;
 use crate::segmenter::Segmenter;
+use crate::uplink;
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -187,7 +189,12 @@ impl<Q: PortQueue> Worker<Q> {
             match command {
                 Command::Attach(port, queue) => self.attach(port, queue),
                 Command::Detach(port) => self.detach(port),
-                Command::Refresh => drop(self.snapshots.current()),
+                Command::Refresh => {
+                    let directory = &self.snapshots.current().directory;
+                    // An uplink that is new asks for its gateways at once.
+                    let uplinks = self.queues.iter_mut().map(|(port, _)| port);
+                    self.ready.extend(uplinks.filter(|port| directory.uplink_at(*port).is_some()));
+                }
                 Command::Stop => return false,
             }
         }
@@ -231,11 +238,28 @@ impl<Q: PortQueue> Worker<Q> {
             let cells = &self.forwarder.cells;
             deliver(&self.plan, &self.burst, port, &mut self.queues, &mut self.segmenter, cells);
         }
+        self.ask_gateways(port);
         if let Err(error) = received {
             self.detach(port);
             let _ = self.reports.send(Report::PortGone { port, worker: self.forwarder.worker, error });
         }
         worked
+    }
+
+    /// Where the port is an uplink, asks for the gateways whose MAC is missing or about to be.
+    fn ask_gateways(&mut self, port: PortId) {
+        let Some(uplink) = self.snapshots.current().directory.uplink_at(port) else { return };
+        self.burst.clear();
+        self.plan.clear();
+        uplink::ask_gateways(uplink, Tick::now(), &mut self.burst);
+        if self.burst.is_empty() {
+            return;
+        }
+        for _ in 0..self.burst.len() {
+            self.plan.end(End::Asked(DropReason::NextHopUnresolved, port));
+        }
+        let cells = &self.forwarder.cells;
+        deliver(&self.plan, &self.burst, port, &mut self.queues, &mut self.segmenter, cells);
     }
 }
 

@@ -10,6 +10,7 @@ use crate::address::Prefix;
 use crate::diagnostic::Code;
 use crate::identity::{NetworkId, RuleId, SegmentId, WorkloadId};
 use crate::invariant::Invariant;
+use crate::mac::MacAddress;
 use crate::proto::Service;
 use crate::rule::{DenyWith, Rule};
 use crate::segment::Segment;
@@ -85,10 +86,18 @@ pub struct Uplink {
     pub name: Arc<str>,
     /// The device's name.
     pub device: Arc<str>,
-    /// Next hop.
+    /// Next hops, in order of preference; without one of a family, every address of it is a neighbour.
     pub gateways: Vec<IpAddr>,
-    /// The networks whose addresses it may bring in.
+    /// The networks that live behind it: whose addresses it may bring in, and to which it is the way.
     pub networks: Vec<NetworkId>,
+    /// The switch's own addresses there, each with the prefix whose addresses are neighbours.
+    pub addresses: Vec<(IpAddr, Prefix)>,
+    /// The switch's MAC there; `None` is one made from the name.
+    pub mac: Option<MacAddress>,
+    /// Layer-3 MTU in bytes.
+    pub mtu: u16,
+    /// Neighbours that are not asked for their MAC.
+    pub neighbours: Vec<(IpAddr, MacAddress)>,
     /// Where it is declared.
     pub span: Span,
 }

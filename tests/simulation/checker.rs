@@ -132,6 +132,7 @@ impl Checker {
                     self.answered(&scene, &mut left, frame, true)?;
                 }
                 End::Dropped(reason) => self.dropped(&scene, frame, *reason),
+                End::Asked(..) => return Err("a next hop was asked for where there is no uplink".into()),
             }
         }
         self.copied(&scene, &mut left, &copies)?;

@@ -401,7 +401,7 @@ impl Run {
                         talk.hear(side, packet, &shot.frame, &mut self.random)?;
                     }
                 }
-                End::Dropped(reason) | End::Rejected(reason) => {
+                End::Dropped(reason) | End::Rejected(reason) | End::Asked(reason, _) => {
                     if matches!(duty, Duty::Open) {
                         first_passed = false;
                     }

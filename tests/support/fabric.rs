@@ -11,7 +11,7 @@ use septum::clock::{BurstTime, Tick};
 use septum::conntrack::{ConnectionTable, Timeouts};
 use septum::counters::{PortCounters, WorkerCells};
 use septum::delivery::{Plan, Queues, deliver};
-use septum::directory::gateway_mac;
+use septum::directory::{gateway_mac, uplink_port};
 use septum::drop_reason::DropReason;
 use septum::pipeline::Forwarder;
 use septum::port::{MemoryQueue, Offloads, PortId, PortQueue};
@@ -55,12 +55,18 @@ impl Fabric {
     /// The same, with the offloads of each workload's port.
     pub(crate) fn with_offloads(text: &str, offloads: impl Fn(&str) -> Offloads) -> Self {
         let compiled = compile(text);
-        let names = compiled.policy.workloads.iter().map(|workload| Arc::clone(&workload.name));
-        let ports: HashMap<_, _> =
-            names.zip(0..).map(|(name, slot)| (name, PortId { slot, generation: 0 })).collect();
+        let uplinks = compiled.policy.uplinks.iter().map(|uplink| uplink_port(&uplink.name));
+        let workloads = compiled.policy.workloads.iter().map(|workload| Arc::clone(&workload.name));
+        let names: Vec<Arc<str>> = workloads.chain(uplinks).collect();
+        let ports: HashMap<_, _> = names
+            .iter()
+            .cloned()
+            .zip(0..)
+            .map(|(name, slot)| (name, PortId { slot, generation: 0 }))
+            .collect();
         let (mut queues, mut hosts) = (Queues::default(), Vec::new());
-        for (workload, slot) in compiled.policy.workloads.iter().zip(0..) {
-            let (switch_end, host_end) = MemoryQueue::pair(QUEUE, offloads(&workload.name));
+        for (name, slot) in names.iter().zip(0..) {
+            let (switch_end, host_end) = MemoryQueue::pair(QUEUE, offloads(name));
             queues.attach(PortId { slot, generation: 0 }, switch_end);
             hosts.push(host_end);
         }

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use septum_rules::identity::WorkloadId;
-use septum_rules::policy::{Established, Policy};
-use septum_rules::workload::Workload;
+use septum_rules::policy::{Established, Policy, Uplink};
+use septum_rules::source::Place;
+use septum_rules::workload::PortSpec;
 
 use super::failure::Failure;
 use super::policy_file;
-use super::run::{Arguments, Running, ready_to_run};
+use super::run::{Arguments, Running, ready_to_run, uplink_spec};
+use crate::directory::uplink_port;
 use crate::port::{AnyQueue, Inside};
+use crate::routes::UplinkId;
 use crate::switch::Switch;
 
 /// Replaces the policy in force by what the file says now; gives what to tell.
@@ -25,7 +28,7 @@ pub(super) fn reload(
     ready_to_run(&compiled, arguments.allow_open)?;
     let (before, after) = (Arc::clone(&switch.compiled().policy), Arc::clone(&compiled.policy));
     let change = PortChange::between(&before, &after, |workload| running.ports.contains_key(workload))?;
-    let attach = running.open(&after, &change.attach)?;
+    let attach = running.open(&after, &change.attach, &change.attach_uplinks)?;
     let opened: Vec<Arc<str>> = attach.iter().map(|port| Arc::clone(&port.workload)).collect();
     if let Err(error) = switch.change(compiled, attach, &change.detach) {
         opened.iter().for_each(|workload| drop(running.ports.remove(workload)));
@@ -48,6 +51,7 @@ pub(super) fn reload(
 #[derive(Debug)]
 struct PortChange {
     attach: Vec<WorkloadId>,
+    attach_uplinks: Vec<UplinkId>,
     detach: Vec<Arc<str>>,
 }
 
@@ -63,16 +67,9 @@ impl PortChange {
             let id = WorkloadId(at as u32);
             let known = before.workload_named(&workload.name).filter(|_| has_port(&workload.name));
             let Some(known) = known else {
-                let place = |workload: &Workload| {
-                    workload.port.as_ref().map(|port| (port.namespace.clone(), Arc::clone(&port.device)))
-                };
-                let mut holders = before.workloads.iter().filter(|holder| has_port(&holder.name));
-                if let Some(holder) = holders.find(|holder| place(holder) == place(workload)) {
-                    let reason =
-                        format_args!("the device of `{}` is still that of `{}`", workload.name, holder.name);
-                    return Err(Failure::new(Failure::INPUT, reason)
-                        .at(after.sources.place(workload.span))
-                        .fix(format_args!("take `{}` out and send SIGHUP; then add this one", holder.name)));
+                if let Some(port) = &workload.port {
+                    let place = after.sources.place(workload.span);
+                    refuse_held(before, &has_port, port, &workload.name, place)?;
                 }
                 attach.push(id);
                 continue;
@@ -85,14 +82,63 @@ impl PortChange {
             if !is_same_device
                 || (is_set_up_here && inside(before, old, known) != inside(after, workload, id))
             {
-                let reason = format_args!("the device of `{}` would have to be set up anew", workload.name);
-                return Err(Failure::new(Failure::INPUT, reason)
-                    .at(after.sources.place(workload.span))
-                    .fix("take the workload out and send SIGHUP; then put it back and send it again"));
+                return Err(set_up_anew(&workload.name, after.sources.place(workload.span)));
             }
         }
-        let detach =
-            before.workloads.iter().filter(|workload| after.workload_named(&workload.name).is_none());
-        Ok(Self { attach, detach: detach.map(|workload| Arc::clone(&workload.name)).collect() })
+        let mut attach_uplinks = Vec::new();
+        for (uplink, at) in after.uplinks.iter().zip(0..) {
+            let old = before.uplinks.iter().find(|old| old.name == uplink.name);
+            let old = old.filter(|old| has_port(&uplink_port(&old.name)));
+            let (spec, place) = (uplink_spec(uplink), after.sources.place(uplink.span));
+            match old {
+                Some(old) if uplink_spec(old).is_same_device(&spec) => {}
+                Some(_) => return Err(set_up_anew(&uplink.name, place)),
+                None => {
+                    refuse_held(before, &has_port, &spec, &uplink.name, place)?;
+                    attach_uplinks.push(UplinkId(at));
+                }
+            }
+        }
+        let gone = before.workloads.iter().filter(|workload| after.workload_named(&workload.name).is_none());
+        let is_kept = |uplink: &Uplink| after.uplinks.iter().any(|kept| kept.name == uplink.name);
+        let gone_uplinks = before.uplinks.iter().filter(|uplink| !is_kept(uplink));
+        let detach = gone.map(|workload| Arc::clone(&workload.name));
+        let detach = detach.chain(gone_uplinks.map(|uplink| uplink_port(&uplink.name))).collect();
+        Ok(Self { attach, attach_uplinks, detach })
     }
+}
+
+/// Refuses a device for `name` that is another's so far.
+fn refuse_held(
+    before: &Policy,
+    has_port: impl Fn(&str) -> bool,
+    wanted: &PortSpec,
+    name: &str,
+    place: Place,
+) -> Result<(), Failure> {
+    let workloads = before.workloads.iter().filter_map(|workload| {
+        let port = workload.port.as_ref().filter(|_| has_port(&workload.name))?;
+        Some((Arc::clone(&workload.name), port.namespace.clone(), Arc::clone(&port.device)))
+    });
+    let uplinks = before.uplinks.iter().filter(|uplink| has_port(&uplink_port(&uplink.name)));
+    let uplinks = uplinks.map(|uplink| (Arc::clone(&uplink.name), None, Arc::clone(&uplink.device)));
+    let holder = workloads
+        .chain(uplinks)
+        .find(|(_, namespace, device)| *namespace == wanted.namespace && *device == wanted.device);
+    match holder {
+        None => Ok(()),
+        Some((holder, ..)) => {
+            let reason = format_args!("the device of `{name}` is still that of `{holder}`");
+            Err(Failure::new(Failure::INPUT, reason)
+                .at(place)
+                .fix(format_args!("take `{holder}` out and send SIGHUP; then add this one")))
+        }
+    }
+}
+
+fn set_up_anew(name: &str, place: Place) -> Failure {
+    let reason = format_args!("the device of `{name}` would have to be set up anew");
+    Failure::new(Failure::INPUT, reason)
+        .at(place)
+        .fix("take it out and send SIGHUP; then put it back and send it again")
 }

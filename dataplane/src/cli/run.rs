@@ -10,14 +10,18 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, after, never, select, unbounded};
 use septum_rules::identity::WorkloadId;
-use septum_rules::policy::Policy;
+use septum_rules::policy::{Policy, Uplink};
+use septum_rules::source::Place;
+use septum_rules::workload::{PortKind, PortSpec};
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::failure::Failure;
 use super::{policy_file, reload, summary, test};
 use crate::clock::{seconds_until, today};
-use crate::port::{AnyQueue, Device, Inside, Port, Substitute};
+use crate::directory::uplink_port;
+use crate::port::{AnyQueue, Device, Inside, Port, PortError, Substitute};
+use crate::routes::UplinkId;
 use crate::snapshot::CompiledPolicy;
 use crate::switch::{NewPort, Options, Switch};
 use crate::sys::{cpu, limits};
@@ -60,8 +64,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let workers = arguments.workers.or(compiled.policy.settings.switch.workers);
     let workers = workers.map_or_else(|| cpu::available().map_or(1, |cpus| cpus.len()), usize::from);
     let mut running = Running { ports: HashMap::new(), workers };
-    let all: Vec<WorkloadId> = (0..compiled.policy.workloads.len() as u32).map(WorkloadId).collect();
-    let attach = running.open(&compiled.policy, &all)?;
+    let workloads: Vec<WorkloadId> = (0..compiled.policy.workloads.len() as u32).map(WorkloadId).collect();
+    let uplinks: Vec<UplinkId> = (0..compiled.policy.uplinks.len() as u16).map(UplinkId).collect();
+    let attach = running.open(&compiled.policy, &workloads, &uplinks)?;
     let options = Options {
         workers,
         connections: arguments.connections as usize,
@@ -71,8 +76,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let mut switch = Switch::start(compiled, attach, options)
         .map_err(|error| Failure::because(Failure::ENVIRONMENT, "the switch cannot start", &error))?;
     say(&format!(
-        "forwarding for {} workloads on {workers} workers; SIGHUP reads {} again, SIGUSR1 prints counters, SIGINT ends",
-        running.ports.len(),
+        "forwarding for {} workloads{} on {workers} workers; SIGHUP reads {} again, SIGUSR1 prints counters, SIGINT ends",
+        workloads.len(),
+        match uplinks.len() {
+            0 => String::new(),
+            1 => " and 1 uplink".to_owned(),
+            several => format!(" and {several} uplinks"),
+        },
         arguments.file.display()
     ));
     forward(arguments, &mut switch, &mut running, &signals);
@@ -160,13 +170,6 @@ pub(super) fn say(what: &str) {
 /// All that is missing, each with its place.
 pub(super) fn ready_to_run(compiled: &CompiledPolicy, allow_open: bool) -> Result<(), Failure> {
     let policy = &*compiled.policy;
-    if let Some(uplink) = policy.uplinks.first() {
-        let reason =
-            format_args!("`run` cannot serve the uplink `{}`: uplinks are not there yet", uplink.name);
-        return Err(Failure::new(Failure::INPUT, reason)
-            .at(policy.sources.place(uplink.span))
-            .fix("take the uplink out; `check` and `test` accept it"));
-    }
     for workload in &policy.workloads {
         let lacks = [
             (workload.port.is_none(), "a port (`tap = \"NAME\"` or `packet = \"DEVICE\"`)"),
@@ -214,7 +217,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Opens the ports of some workloads and keeps them; gives their queues.
+    /// Opens the ports of some workloads and uplinks and keeps them; gives their queues.
     ///
     /// # Errors
     /// The first that fails; then none of them is kept.
@@ -222,6 +225,7 @@ impl Running {
         &mut self,
         policy: &Policy,
         workloads: &[WorkloadId],
+        uplinks: &[UplinkId],
     ) -> Result<Vec<NewPort<AnyQueue>>, Failure> {
         let mut opened = Vec::new();
         let mut substituted = Vec::new();
@@ -229,20 +233,19 @@ impl Running {
             let workload = &policy.workloads[id.index()];
             let Some(spec) = &workload.port else { continue };
             let inside = Inside::of(workload, policy.segment_of(*id));
-            let port = Port::open(spec, &inside, self.workers, Substitute::IfNeeded).map_err(|error| {
-                let status = if error.is_bad_input() { Failure::INPUT } else { Failure::ENVIRONMENT };
-                Failure::because(
-                    status,
-                    format_args!("the port of `{}` cannot be opened", workload.name),
-                    &error,
-                )
-                .at(policy.sources.place(spec.span))
-                .fix(error.fix())
-            })?;
+            let port = Port::open(spec, &inside, self.workers, Substitute::IfNeeded)
+                .map_err(|error| unopened(&workload.name, &error, policy.sources.place(spec.span)))?;
             if port.device() == Device::Veth {
                 substituted.push(&*workload.name);
             }
             opened.push((Arc::clone(&workload.name), port));
+        }
+        for id in uplinks {
+            let uplink = &policy.uplinks[id.index()];
+            let spec = uplink_spec(uplink);
+            let port = Port::open(&spec, &Inside::default(), self.workers, Substitute::Never)
+                .map_err(|error| unopened(&uplink.name, &error, policy.sources.place(spec.span)))?;
+            opened.push((uplink_port(&uplink.name), port));
         }
         if !substituted.is_empty() {
             let names = substituted.join(", ");
@@ -255,6 +258,29 @@ impl Running {
         let attach = opened.iter_mut().map(take).collect();
         self.ports.extend(opened);
         Ok(attach)
+    }
+}
+
+/// Why a port cannot be opened, and where the file names it.
+fn unopened(name: &str, error: &PortError, place: Place) -> Failure {
+    let status = if error.is_bad_input() { Failure::INPUT } else { Failure::ENVIRONMENT };
+    Failure::because(status, format_args!("the port of `{name}` cannot be opened"), error)
+        .at(place)
+        .fix(error.fix())
+}
+
+/// The device of an uplink: one that exists, beside the switch.
+pub(super) fn uplink_spec(uplink: &Uplink) -> PortSpec {
+    PortSpec {
+        kind: PortKind::Packet,
+        device: Arc::clone(&uplink.device),
+        namespace: None,
+        configure: false,
+        persistent: false,
+        owner: None,
+        group: None,
+        mtu: uplink.mtu,
+        span: uplink.span,
     }
 }
 

@@ -4,8 +4,8 @@
 //! hold together is a [`DropReason`]. Offsets count from the Ethernet header, in bytes.
 //!
 //! Reading: [`parse::parse`] walks one file a protocol, from [`ethernet`] to [`transport`]; [`quoted`] reads what an
-//! ICMP error quotes. Writing: [`rewrite`] (what routing changes), [`reply`], [`reset`] and [`icmp_error`]
-//! (what the switch originates), [`segment`] (super-frames for ports that cannot take them). Writers panic only when the buffer
+//! ICMP error quotes. Writing: [`rewrite`] (what routing changes), [`reply`], [`reset`], [`question`] and
+//! [`icmp_error`] (what the switch originates), [`segment`] (super-frames for ports that cannot take them). Writers panic only when the buffer
 //! that they are given is shorter than they say.
 
 pub mod arp;
@@ -22,6 +22,7 @@ pub mod martian;
 pub mod neighbour;
 pub mod offload;
 pub mod parse;
+pub mod question;
 pub mod quoted;
 pub mod reply;
 pub mod reset;

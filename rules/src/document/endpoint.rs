@@ -70,6 +70,10 @@ pub(crate) struct UplinkText {
     pub(crate) device: Option<Spanned<Arc<str>>>,
     pub(crate) gateways: Vec<Spanned<IpAddr>>,
     pub(crate) networks: Vec<Spanned<Arc<str>>>,
+    pub(crate) addresses: Vec<Spanned<(IpAddr, Prefix)>>,
+    pub(crate) mac: Option<Spanned<MacAddress>>,
+    pub(crate) mtu: Option<u16>,
+    pub(crate) neighbours: Vec<(Spanned<IpAddr>, MacAddress)>,
 }
 
 pub(super) fn segment(name: Name, node: Node<'_>, sink: &mut Sink) -> SegmentText {
@@ -136,7 +140,16 @@ pub(super) fn workload(name: Name, node: Node<'_>, sink: &mut Sink) -> WorkloadT
 
 pub(super) fn uplink(name: Name, node: Node<'_>, sink: &mut Sink) -> UplinkText {
     let what = format!("uplink `{}`", name.value);
-    let mut uplink = UplinkText { name, device: None, gateways: Vec::new(), networks: Vec::new() };
+    let mut uplink = UplinkText {
+        name,
+        device: None,
+        gateways: Vec::new(),
+        networks: Vec::new(),
+        addresses: Vec::new(),
+        mac: None,
+        mtu: None,
+        neighbours: Vec::new(),
+    };
     let Some(mut table) = Table::open(node, sink) else { return uplink };
     table.span = uplink.name.span;
     uplink.device = table.require("device", &what, sink).and_then(|node| device(node, sink));
@@ -149,8 +162,48 @@ pub(super) fn uplink(name: Name, node: Node<'_>, sink: &mut Sink) -> UplinkText 
     };
     let networks = table.require("cidr", &what, sink).and_then(|node| names(node, sink));
     uplink.networks = networks.map(|networks| networks.value).unwrap_or_default();
+    let own = |node, sink: &mut Sink| {
+        some_list(node, sink, "remove the key for an uplink on which the switch has no address", own_address)
+    };
+    uplink.addresses = table.get("ip", sink, own).map(|list| list.value).unwrap_or_default();
+    uplink.mac = table.get("mac", sink, mac);
+    uplink.mtu = mtu(&mut table, sink);
+    uplink.neighbours = table.get("neighbours", sink, neighbours).unwrap_or_default();
     table.close(&what, sink);
     uplink
+}
+
+/// An address with the length of its subnet's prefix.
+fn own_address(node: Node<'_>, sink: &mut Sink) -> Option<Spanned<(IpAddr, Prefix)>> {
+    let text = text(node, sink)?;
+    let parts = text.value.split_once('/').and_then(|(address, length)| {
+        let (address, length) = (address.parse::<IpAddr>().ok()?, length.parse::<u8>().ok()?);
+        (length <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, length))
+    });
+    let Some((address, length)) = parts else {
+        let message = format!("`{}` is not an address with its prefix length", shortened(&text.value));
+        let help =
+            "write both, as in `10.99.0.2/24`: addresses of that prefix are asked for their MAC directly";
+        sink.push(Diagnostic::new(Code::MalformedAddress, text.span, message).help(help));
+        return None;
+    };
+    Some(Spanned::new((address, Prefix::containing(address, length)), text.span))
+}
+
+/// MACs by address.
+fn neighbours(node: Node<'_>, sink: &mut Sink) -> Option<Vec<(Spanned<IpAddr>, MacAddress)>> {
+    let mut neighbours = Vec::new();
+    for (key, node) in Table::open(node, sink)?.into_named() {
+        let mac = mac(node, sink);
+        let Ok(address) = key.name.parse::<IpAddr>() else {
+            let message = format!("`{}` is not an IP address", shortened(&key.name));
+            let help = "write `neighbours = { \"10.99.0.1\" = \"02:00:0a:63:00:01\" }`";
+            sink.push(Diagnostic::new(Code::MalformedAddress, key.span, message).help(help));
+            continue;
+        };
+        neighbours.extend(mac.map(|mac| (Spanned::new(address, key.span), mac.value)));
+    }
+    Some(neighbours)
 }
 
 /// The keys that describe a workload's device. Without a device, the others have nothing to speak of.

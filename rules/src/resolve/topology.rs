@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::scope::Scope;
 use super::subnets::{Place, SUBNET_ROUTER, Subnets, is_link_local, unusable};
+use crate::address::Prefix;
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::document::{Document, SegmentText, UplinkText, WorkloadText};
 use crate::identity::{NetworkId, SegmentId};
@@ -50,6 +51,10 @@ pub(super) fn resolve(document: &Document, networks: &Scope, policy: &mut Policy
             device: text.device.as_ref().map_or_else(|| Arc::from(""), |device| Arc::clone(&device.value)),
             gateways: text.gateways.iter().map(|gateway| gateway.value).collect(),
             networks,
+            addresses: text.addresses.iter().map(|address| address.value).collect(),
+            mac: text.mac.map(|mac| mac.value),
+            mtu: text.mtu.unwrap_or(Segment::DEFAULT_MTU),
+            neighbours: text.neighbours.iter().map(|(address, mac)| (address.value, *mac)).collect(),
             span: text.name.span,
         });
     }
@@ -324,9 +329,51 @@ impl<'d> Checks<'d> {
         }
     }
 
+    /// An address of the switch on an uplink: usable, nobody else's, and in no segment.
+    fn own_address(
+        &mut self,
+        name: &Arc<str>,
+        (address, prefix): (IpAddr, Prefix),
+        span: Span,
+        sink: &mut Sink,
+    ) {
+        if let Some(why) = unusable(address, Some(prefix)) {
+            sink.report(
+                Code::UnusableAddress,
+                span,
+                format!("{address} is {why}, and cannot be the switch's"),
+            );
+        } else if let Place::Outside { inside_of: Some(segment) } =
+            self.subnets.place(address, SegmentId(u32::MAX))
+        {
+            let message = format!("{address} lies in a subnet of segment `{}`", segment.name);
+            sink.push(
+                Diagnostic::new(Code::OverlappingSubnets, span, message)
+                    .related(segment.span, "the subnet")
+                    .help("what lies behind an uplink is outside of all segments"),
+            );
+        } else if let Some(first) = claim(&mut self.addresses, address, name, span) {
+            let message = format!("{address} already belongs to `{}`", first.name);
+            sink.push(
+                Diagnostic::new(Code::DuplicateAddress, span, message).related(first.span, "first used here"),
+            );
+        }
+    }
+
     fn uplink(&mut self, text: &'d UplinkText, sink: &mut Sink) {
         if let Some(device) = &text.device {
             self.device((None, &device.value), &text.name.value, device.span, sink);
+        }
+        if let Some(mac) = text.mac
+            && let Some(first) = claim(&mut self.macs, mac.value, &text.name.value, mac.span)
+        {
+            let message = format!("the MAC address {} already belongs to `{}`", mac.value, first.name);
+            sink.push(
+                Diagnostic::new(Code::DuplicateMac, mac.span, message).related(first.span, "first used here"),
+            );
+        }
+        for own in &text.addresses {
+            self.own_address(&text.name.value, own.value, own.span, sink);
         }
         for gateway in &text.gateways {
             if let Some(why) = unusable(gateway.value, None) {
