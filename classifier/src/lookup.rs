@@ -6,8 +6,9 @@
 use std::net::IpAddr;
 
 use septum_rules::endpoint::{Endpoint, Party};
+use septum_rules::flow_key::FlowKey;
 use septum_rules::identity::IdentityId;
-use septum_rules::proto::Layer4;
+use septum_rules::proto::{Layer4, Protocol};
 use septum_rules::verdict::Decision;
 
 use crate::identities::IdentitySet;
@@ -85,6 +86,19 @@ impl Classifier {
             for (verdict, (class, program)) in verdicts.iter_mut().zip(known) {
                 *verdict = VerdictId(self.trie.verdict(*program, *class));
             }
+        }
+    }
+
+    /// What becomes of flows as they stand on the wire: [`Classifier::identify`] for both ends of each, then
+    /// [`Classifier::lookup_burst`].
+    pub fn classify_burst(&self, flows: &[FlowKey], verdicts: &mut [VerdictId]) {
+        const STAGE: usize = 64;
+        let mut known = [(IdentityId(0), IdentityId(0), Layer4::bare(Protocol(0))); STAGE];
+        for (flows, verdicts) in flows.chunks(STAGE).zip(verdicts.chunks_mut(STAGE)) {
+            for (known, flow) in known.iter_mut().zip(flows) {
+                *known = (self.identify(flow.source), self.identify(flow.destination), flow.layer4);
+            }
+            self.lookup_burst(&known[..flows.len()], verdicts);
         }
     }
 
