@@ -225,7 +225,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     /// Up to which area rules are narrow decides where a pair's program stands, never what it says.
     #[test]
@@ -240,7 +240,10 @@ proptest! {
 
     /// Rules from one workload to another: what the table is for, with wide rules above and below.
     #[test]
-    fn rules_between_single_workloads_stand_in_the_table(policy in policy(), rule in rule()) {
+    fn rules_between_single_workloads_stand_in_the_table(
+        policy in policy(),
+        rules in proptest::collection::vec(rule(), 1..4),
+    ) {
         let mut policy = policy;
         let single = |at: usize| {
             let values = vec![format!("workload{at}").into()];
@@ -248,11 +251,12 @@ proptest! {
             let expression = LabelExpression { requirements: vec![requirement] };
             Selector { alternatives: vec![Alternative::Labels(expression)] }
         };
-        for from in 0..policy.workloads.len() {
-            for to in 0..policy.workloads.len() {
-                let name = format!("single-{from}-{to}").into();
-                let (from, to) = (single(from), single(to));
-                policy.rules.push(Rule { name, from, to, audit: false, expires: None, ..rule.clone() });
+        for from_at in 0..policy.workloads.len() {
+            for to_at in 0..policy.workloads.len() {
+                let name = format!("single-{from_at}-{to_at}").into();
+                let (from, to) = (single(from_at), single(to_at));
+                let rule = rules[(from_at + 3 * to_at) % rules.len()].clone();
+                policy.rules.push(Rule { name, from, to, audit: false, expires: None, ..rule });
             }
         }
         let oracle = Oracle::new(&policy, today());
@@ -263,6 +267,43 @@ proptest! {
                 oracle.decide(source, destination, layer4),
                 "{:?} -> {:?} {}", source, destination, layer4
             );
+        }
+    }
+}
+
+/// The wide baseline rule comes too late for every pair, but for those that a narrow rule passes on.
+#[test]
+fn a_narrow_pass_gives_later_wide_rules_their_turn() {
+    let text = r#"
+        version = 1
+        segment.lan.subnet = ["10.0.0.0/24"]
+        workload.a = { segment = "lan", tap = "a", mac = "02:00:00:00:00:01", ip = ["10.0.0.1"] }
+        workload.b = { segment = "lan", tap = "b", mac = "02:00:00:00:00:02", ip = ["10.0.0.2"] }
+        [[rule]]
+        name = "aside"
+        priority = 1
+        from = "name=a"
+        to = "name=b"
+        pass = ["any"]
+        [[rule]]
+        name = "all"
+        from = "any"
+        to = "any"
+        allow = ["any"]
+        [[rule]]
+        name = "late"
+        tier = "baseline"
+        from = "any"
+        to = "any"
+        deny = ["any"]
+    "#;
+    let policy = septum_rules::load::load_text("policy.toml", text).unwrap().policy;
+    let oracle = Oracle::new(&policy, today());
+    for area in [0, 1, u64::MAX] {
+        let classifier = build(&policy, area);
+        for (source, destination, layer4) in combinations(&policy, 10_000) {
+            let expected = oracle.decide(source, destination, layer4);
+            assert_eq!(classifier.decide(source, destination, layer4), expected, "{area}");
         }
     }
 }

@@ -110,11 +110,6 @@ impl<K: Key> AddressTrie<K> {
         size_of_val(&*self.nodes) + size_of_val(&*self.entries)
     }
 
-    /// Every address at which [`AddressTrie::get`] changes its answer, and the lowest.
-    pub(crate) fn edges(&self) -> Vec<K> {
-        self.stretches().into_iter().map(|(first, _)| K::from_point(first)).collect()
-    }
-
     /// Nodes and entries.
     pub(crate) fn size(&self) -> (usize, usize) {
         (self.nodes.len(), self.entries.len())

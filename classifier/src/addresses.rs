@@ -11,7 +11,9 @@ use septum_rules::identity::IdentityId;
 use septum_rules::policy::Policy;
 use septum_rules::selector::Alternative;
 
-use crate::address_trie::{AddressTrie, Key};
+use crate::address_map::AddressMap;
+use crate::address_trie;
+use crate::bucket_table;
 use crate::identities::{Identity, IdentitySet, Kind, network_ranges, point};
 use crate::in_force::RulesInForce;
 use crate::interval::{Member, Stretch, sets_at, stretches};
@@ -20,8 +22,8 @@ use crate::limits::{BuildError, Limits};
 /// Address to identity, and the identities of those that have no address.
 #[derive(Clone, Debug)]
 pub(crate) struct Addresses {
-    pub(crate) ipv4: AddressTrie<u32>,
-    pub(crate) ipv6: AddressTrie<u128>,
+    pub(crate) ipv4: AddressMap<u32, 8>,
+    pub(crate) ipv6: AddressMap<u128, 3>,
     /// By workload.
     pub(crate) workloads: Box<[WithoutAddress]>,
     pub(crate) gateway: IdentityId,
@@ -93,8 +95,8 @@ impl Addresses {
         }
         let [ipv4, ipv6] = &lines;
         Ok(Self {
-            ipv4: trie(ipv4, &hosts[0], world, identities)?,
-            ipv6: trie(ipv6, &hosts[1], world, identities)?,
+            ipv4: map(ipv4, &hosts[0], world, identities)?,
+            ipv6: map(ipv6, &hosts[1], world, identities)?,
             workloads: workloads.into_boxed_slice(),
             gateway: IdentityId(identities.number(gateway)?),
             world: IdentityId(identities.number(world)?),
@@ -125,35 +127,20 @@ fn line(
     stretches(&members, &mut identities.sets, limits.set_entries)
 }
 
-fn trie<K: Key>(
+/// The map of one family; gives the world's identities their numbers.
+fn map<K, const N: usize>(
     line: &[Stretch],
     hosts: &[(u128, u32)],
     world: Identity,
     identities: &mut IdentitySet<'_>,
-) -> Result<AddressTrie<K>, BuildError> {
-    let mut values: Vec<(u128, u32)> = Vec::with_capacity(line.len() + 2 * hosts.len());
-    let mut hosts = hosts.iter().copied().peekable();
-    for (at, stretch) in line.iter().enumerate() {
-        // Beyond the last address of IPv4, its line goes on, empty.
-        if stretch.first > K::MAX.point() {
-            break;
-        }
-        let around = identities.number(Identity { networks: stretch.sets, ..world })?;
-        values.push((stretch.first, around));
-        let end = line.get(at + 1).map(|next| next.first);
-        while let Some((address, identity)) =
-            hosts.next_if(|(address, _)| end.is_none_or(|end| *address < end))
-        {
-            values.push((address, identity));
-            if address < K::MAX.point() {
-                values.push((address + 1, around));
-            }
-        }
-    }
-    // Where several begin at one address, the last one said is meant.
-    values.reverse();
-    values.dedup_by_key(|(first, _)| *first);
-    values.reverse();
-    values.dedup_by_key(|(_, identity)| *identity);
-    Ok(AddressTrie::build(&values))
+) -> Result<AddressMap<K, N>, BuildError>
+where
+    K: address_trie::Key + bucket_table::Key + Default,
+{
+    // Beyond the last address of IPv4, its line goes on, empty.
+    let inside = line.iter().take_while(|stretch| stretch.first <= K::MAX.point());
+    let stretches: Result<Vec<(u128, u32)>, BuildError> = inside
+        .map(|stretch| Ok((stretch.first, identities.number(Identity { networks: stretch.sets, ..world })?)))
+        .collect();
+    Ok(AddressMap::build(&stretches?, hosts))
 }

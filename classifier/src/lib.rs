@@ -29,13 +29,13 @@
 //! 6. `walk`: for each pair of coarse classes, and for each pair of classes that a narrow rule names, the rules that
 //!    apply to it and do not come too late (`undecided`), their holes cut out (`items`); `program`: their painting
 //!    over the layer-4 classes, gate by gate, tier by tier.
-//! 7. `rule_trie` (`pair_matrix`, `pair_table`, `pattern`), `verdict_table`: all of it as flat tables with `u32`
+//! 7. `rule_trie` (`pair_matrix`, `bucket_table`, `pattern`), `verdict_table`: all of it as flat tables with `u32`
 //!    offsets, every repeated part stored once.
 //!
 //! Looking up (`lookup`):
 //!
 //! ```text
-//! address ----------- address_trie ------------> identity      1 to 4 nodes
+//! address ----------- address_map -------------> identity      1 line, or the 1 to 4 nodes of address_trie
 //! protocol, ports --- layer4: two page tables -> class         6 loads, two independent chains
 //! identity pair ----- rule_trie: pair table ---> program       3 lines, if a narrow rule names the pair,
 //!                                pair matrix                   else 3 loads more
@@ -62,8 +62,10 @@
 //! It reads no clock ([`Classifier::valid_until`] says when to build again), starts no thread, and knows neither
 //! connections nor routes.
 
+mod address_map;
 mod address_trie;
 mod addresses;
+mod bucket_table;
 mod builder;
 pub mod diff;
 mod endpoint_class;
@@ -78,7 +80,6 @@ mod layer4;
 mod limits;
 mod lookup;
 mod pair_matrix;
-mod pair_table;
 mod parts;
 mod pattern;
 mod program;

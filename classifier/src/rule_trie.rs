@@ -4,8 +4,8 @@
 //! source identity ------> place ┬> pair table: source class, destination class --> program, or nobody there:
 //! destination identity -> place ┴> pair matrix: row, column ---------------------> program
 //!
-//! program ┬> pattern, class -> position ┐
-//!         └> list ------------ + position ┴> verdict
+//! program ┬> head -> pattern, class -> position ┐
+//!         └> list, or first number -- + position ┴> verdict
 //! ```
 //! The matrix stands over the coarse classes, which wide rules tell apart; the table holds the pairs of fine classes
 //! that narrow rules name, each with its whole program (see `split`).
@@ -13,14 +13,16 @@
 //! A *program* is what a pair does with layer 4. It is kept as a *pattern* (which classes end alike: positions
 //! in a list) and a *list* (the verdicts at these positions), because policies repeat the shapes far more often than the
 //! rules: "tcp/443 and tcp/8443" for a thousand pairs is one pattern with a thousand lists of three words.
-//! Blocks, patterns, lists and the matrix's programs are all hash-consed.
+//! Most lists of single pairs are a verdict that many share (refused by default), then fresh ones, numbered as they were
+//! found. Of these the program holds the first number, and its head the shared verdict: no list is written, and
+//! none is read. Blocks, patterns, heads, lists and the matrix's programs are all hash-consed.
 
 mod checked;
 
+use crate::bucket_table::{BucketTable, Value};
 use crate::intern::Interner;
 use crate::limits::{BuildError, Limits};
 use crate::pair_matrix::{PairMatrix, PairMatrixBuild};
-use crate::pair_table::{self, PairTable};
 use crate::pattern::{PatternBuild, Patterns};
 use crate::program::Outcomes;
 
@@ -37,11 +39,33 @@ pub(crate) struct Place {
     pub(crate) column: u32,
 }
 
-/// A program: starts among patterns and lists. Equal programs do the same.
+/// A program. Equal ones do the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Program {
-    pub(crate) pattern: u32,
-    pub(crate) list: u32,
+    head: u32,
+    /// With [`COUNTED`]: the verdict at position one, which the next positions count on from. Without: the start
+    /// among the lists.
+    list: u32,
+}
+
+/// See [`Program`].
+const COUNTED: u32 = 1 << 31;
+
+/// What programs share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Head {
+    pattern: u32,
+    /// The verdict at position zero, where positions are counted.
+    first: u32,
+}
+
+impl Value for Program {
+    const NONE: Self = Self { head: u32::MAX, list: u32::MAX };
+}
+
+/// A pair of fine classes as the table knows it.
+fn pair(source: u32, destination: u32) -> u64 {
+    u64::from(source) << 32 | u64::from(destination)
 }
 
 /// The finished tables.
@@ -49,11 +73,14 @@ pub(crate) struct Program {
 pub(crate) struct RuleTrie {
     /// By identity.
     places: Box<[Place]>,
-    pairs: PairTable,
+    /// By [`pair`] of fine classes.
+    pairs: BucketTable<u64, Program, 4>,
     matrix: PairMatrix,
     /// What the matrix's numbers stand for.
     programs: Box<[Program]>,
+    heads: Box<[Head]>,
     patterns: Patterns,
+    /// Never empty.
     lists: Box<[u32]>,
 }
 
@@ -63,7 +90,7 @@ impl RuleTrie {
     pub(crate) fn program(&self, source: u32, destination: u32) -> Program {
         let (source, destination) = (self.places[source as usize], self.places[destination as usize]);
         if !self.pairs.is_empty()
-            && let Some(program) = self.pairs.get(pair_table::key(source.source, destination.destination))
+            && let Some(program) = self.pairs.get(pair(source.source, destination.destination))
         {
             return program;
         }
@@ -73,8 +100,14 @@ impl RuleTrie {
     /// What the program says of a class.
     #[inline(always)]
     pub(crate) fn verdict(&self, program: Program, class: u32) -> u32 {
-        let position = self.patterns.position(program.pattern, class);
-        self.lists[program.list as usize + position]
+        let head = self.heads[program.head as usize];
+        let position = self.patterns.position(head.pattern, class);
+        // Both ways are gone, so that the processor need not guess.
+        let is_counted = program.list & COUNTED != 0;
+        let listed = self.lists[if is_counted { 0 } else { program.list as usize + position }];
+        let after_first = (program.list & !COUNTED) + position as u32;
+        let counted = if position == 0 { head.first } else { after_first - 1 };
+        if is_counted { counted } else { listed }
     }
 
     /// How many identities it knows.
@@ -90,7 +123,10 @@ impl RuleTrie {
     /// Bytes on the heap: pairs, and programs.
     pub(crate) fn memory(&self) -> (usize, usize) {
         let pairs = size_of_val(&*self.places) + self.pairs.memory() + self.matrix.memory();
-        let programs = size_of_val(&*self.programs) + self.patterns.memory() + size_of_val(&*self.lists);
+        let programs = size_of_val(&*self.programs)
+            + size_of_val(&*self.heads)
+            + self.patterns.memory()
+            + size_of_val(&*self.lists);
         (pairs, programs)
     }
 }
@@ -101,6 +137,7 @@ pub(crate) struct RuleTrieBuild {
     pairs: Vec<(u64, Program)>,
     matrix: PairMatrixBuild,
     programs: Interner<Program>,
+    heads: Interner<Head>,
     patterns: PatternBuild,
     lists: Interner<u32>,
     /// By verdict: in which program it was last seen, and at which position.
@@ -116,8 +153,9 @@ impl RuleTrieBuild {
             pairs: Vec::new(),
             matrix: PairMatrixBuild::new(limits),
             programs: Interner::new("programs", limit),
+            heads: Interner::new("programs", limit),
             patterns: PatternBuild::new(class_count, limits),
-            lists: Interner::new("verdict lists", limit),
+            lists: Interner::new("verdict lists", limit.min(COUNTED as usize)),
             seen: Vec::new(),
             serial: 0,
         }
@@ -145,9 +183,14 @@ impl RuleTrieBuild {
             shape.push((*first, self.seen[known].1));
         }
         let pattern = self.patterns.pattern(&shape)?;
-        let list = self.lists.intern(&list)?;
-        let list = self.lists.start(list);
-        Ok(Program { pattern, list })
+        let is_counted = list[1..].windows(2).all(|two| two[0] + 1 == two[1]);
+        let (first, list) = if is_counted {
+            (list[0], COUNTED | list.get(1).copied().unwrap_or_default())
+        } else {
+            let list = self.lists.intern(&list)?;
+            (0, self.lists.start(list))
+        };
+        Ok(Program { head: self.heads.intern(&[Head { pattern, first }])?, list })
     }
 
     /// The number of a program in the matrix.
@@ -179,7 +222,7 @@ impl RuleTrieBuild {
         if self.pairs.len() >= self.pairs_limit {
             return Err(BuildError::Pairs { limit: self.pairs_limit });
         }
-        self.pairs.push((pair_table::key(source, destination), program));
+        self.pairs.push((pair(source, destination), program));
         Ok(())
     }
 
@@ -187,12 +230,14 @@ impl RuleTrieBuild {
     ///
     /// # Errors
     /// [`BuildError::Table`].
-    pub(crate) fn finish(self, places: Box<[Place]>) -> Result<RuleTrie, BuildError> {
+    pub(crate) fn finish(mut self, places: Box<[Place]>) -> Result<RuleTrie, BuildError> {
+        self.lists.intern(&[0])?;
         Ok(RuleTrie {
             places,
-            pairs: PairTable::build(&self.pairs)?,
+            pairs: BucketTable::build("pairs of identities", &self.pairs)?,
             matrix: self.matrix.finish(),
             programs: self.programs.into_items(),
+            heads: self.heads.into_items(),
             patterns: self.patterns.finish(),
             lists: self.lists.into_items(),
         })

@@ -135,6 +135,8 @@ impl<'p> VerdictBuild<'p> {
     /// [`BuildError::Table`] when nothing may be stored.
     pub(crate) fn new(policy: &'p Policy, limit: usize) -> Result<Self, BuildError> {
         let mut audited_rules = Interner::new("audited rules", limit);
+        // The rule trie needs the highest bit of a verdict's number.
+        let limit = limit.min(1 << 31);
         // The empty list is number zero, which the constants of `GateEntry` rely on.
         audited_rules.intern(&[])?;
         Ok(Self { policy, limit, entries: Vec::new(), numbers: HashMap::default(), audited_rules })

@@ -7,6 +7,7 @@
 //! come too late for a pair are left out of its list (see `undecided`).
 
 use hashbrown::HashMap;
+use septum_rules::rule::Action;
 
 use crate::endpoint_class::{EndpointClasses, GateKind};
 use crate::in_force::{RuleInForce, RulesInForce};
@@ -163,7 +164,7 @@ impl<'a> Walk<'a> {
         for (source, fine) in (0..).zip(self.fine_sources()) {
             self.wide_row(source, &wide, &mut applying, &mut programs, &mut row)?;
             for fine in fine {
-                self.narrow_pairs(source, fine, &narrow, &row, &mut programs)?;
+                self.narrow_pairs([source, fine], [&wide, &narrow], &row, &mut programs)?;
             }
         }
         let places = self.places();
@@ -258,17 +259,17 @@ impl<'a> Walk<'a> {
         programs.trie.add_row(&cells)
     }
 
-    /// Writes the pairs of a fine source class that narrow rules name; `row` is that of its coarse class.
+    /// Writes the pairs of a fine source class that narrow rules name; `row` is that of its coarse class. Of the rules
+    /// by selector, the wide ones come first.
     fn narrow_pairs(
         &mut self,
-        coarse: u32,
-        source: u32,
-        from: &[Vec<u32>],
+        [coarse, source]: [u32; 2],
+        [wide, narrow]: [&[Vec<u32>]; 2],
         row: &Row,
         programs: &mut Programs<'_, '_>,
     ) -> Result<(), BuildError> {
         let mut found: Vec<(u32, u32)> = Vec::new();
-        for rank in ranks(&self.fine.sources, source, from) {
+        for rank in ranks(&self.fine.sources, source, narrow) {
             let rule = &self.rules.rules[rank as usize];
             for named in named(self.fine, source, rule) {
                 found.push((*named, item(&mut self.items, self.fine, (source, *named), rank, rule)?));
@@ -285,7 +286,12 @@ impl<'a> Walk<'a> {
             let has_gate = self.fine.destinations.gates[destination as usize].gate;
             let mut undecided = Undecided::new(source_has_gate, has_gate);
             list.clear();
-            let wide = programs.lists.get(row.lists[cell]);
+            let passes = found.iter().any(|(_, item)| {
+                let rule = self.items.get(*item).rule;
+                rule.action == Action::Pass && !rule.audit
+            });
+            let unfiltered = if passes { self.wide_items(coarse, cell as u32, wide)? } else { Vec::new() };
+            let wide = if passes { &unfiltered } else { programs.lists.get(row.lists[cell]) };
             let mut applications = 0;
             for item in merged(&self.items, wide, found) {
                 applications += 1;
@@ -302,6 +308,26 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(())
+    }
+
+    /// All wide rules of a cell, also those that come too late: what a narrow `pass` takes from the rules before
+    /// them is theirs again.
+    fn wide_items(
+        &mut self,
+        source: u32,
+        destination: u32,
+        from: &[Vec<u32>],
+    ) -> Result<Vec<u32>, BuildError> {
+        let ranks = ranks(&self.coarse.sources, source, from);
+        self.spend(ranks.len() as u64)?;
+        let mut wide = Vec::new();
+        for rank in ranks {
+            let rule = &self.rules.rules[rank as usize];
+            if self.coarse.destinations.satisfies(destination, rule.to) {
+                wide.push(item(&mut self.items, &self.coarse, (source, destination), rank, rule)?);
+            }
+        }
+        Ok(wide)
     }
 
     fn spend(&mut self, applications: u64) -> Result<(), BuildError> {

@@ -2,8 +2,7 @@
 //!
 //! For the proof. Where a lookup would leave a table, there is no answer.
 
-use super::{Program, RuleTrie};
-use crate::pair_table;
+use super::{COUNTED, Program, RuleTrie, pair};
 
 impl RuleTrie {
     /// All that a lookup reads of an identity as a source: identities for which it is equal are the same source.
@@ -22,7 +21,7 @@ impl RuleTrie {
     pub(crate) fn program_between(&self, source: [u32; 2], destination: [u32; 2]) -> Option<Program> {
         let ([source, row], [destination, column]) = (source, destination);
         if !self.pairs.is_empty()
-            && let Some(program) = self.pairs.find(pair_table::key(source, destination))?
+            && let Some(program) = self.pairs.find(pair(source, destination))?
         {
             return Some(program);
         }
@@ -38,9 +37,14 @@ impl RuleTrie {
         count: u32,
         mut tell: impl FnMut(u32, Option<u32>),
     ) {
-        self.patterns.positions(program.pattern, first, count, |at, position| {
-            let verdict = position.and_then(|position| self.lists.get(program.list as usize + position));
-            tell(at, verdict.copied());
+        let Some(head) = self.heads.get(program.head as usize) else { return tell(0, None) };
+        self.patterns.positions(head.pattern, first, count, |at, position| {
+            let verdict = position.and_then(|position| match program.list & COUNTED {
+                0 => self.lists.get(program.list as usize + position).copied(),
+                _ if position == 0 => Some(head.first),
+                _ => Some((program.list & !COUNTED) + position as u32 - 1),
+            });
+            tell(at, verdict);
         });
     }
 }

@@ -1,0 +1,33 @@
+//! What a map says of every address, without the trust that its tables are well formed; for the proof and for diffs.
+
+use super::{AddressMap, Host, joined};
+use crate::{address_trie, bucket_table};
+
+impl<K: address_trie::Key + bucket_table::Key + Default, const N: usize> AddressMap<K, N> {
+    /// [`AddressMap::get`] for all addresses: stretches in order, each from its first address to the next one's, and
+    /// `None` where `get` would not come to an answer. Neighbours differ.
+    pub(crate) fn stretches(&self) -> Vec<(u128, Option<u32>)> {
+        let around = self.trie.stretches();
+        if self.hosts.is_empty() {
+            return around;
+        }
+        let Some(keys) = self.hosts.keys() else { return vec![(0, None)] };
+        let mut keys: Vec<K> = keys.collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let found = keys.into_iter().filter_map(|key| match self.hosts.find(key) {
+            // What no way leads to is the trie's.
+            Some(None) => None,
+            Some(Some(Host(identity))) => Some((key.point(), Some(identity))),
+            None => Some((key.point(), None)),
+        });
+        let found: Vec<(u128, Option<u32>)> = found.collect();
+        joined::<K, _>(&around, &found)
+    }
+
+    /// Every address at which [`AddressMap::get`] may change its answer.
+    pub(crate) fn edges(&self) -> Vec<K> {
+        let stretches = self.stretches().into_iter();
+        stretches.filter(|(first, _)| *first > 0).map(|(first, _)| K::from_point(first)).collect()
+    }
+}
