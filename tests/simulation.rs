@@ -15,6 +15,8 @@ mod checker;
 mod craft;
 #[path = "simulation/hostile.rs"]
 mod hostile;
+#[path = "simulation/limits.rs"]
+mod limits;
 #[path = "simulation/model.rs"]
 mod model;
 #[path = "simulation/provoke.rs"]
@@ -33,6 +35,8 @@ mod transform;
 mod view;
 #[path = "simulation/world.rs"]
 mod world;
+
+use std::panic::catch_unwind;
 
 use checker::Tally;
 use septum::drop_reason::DropReason;
@@ -53,9 +57,16 @@ fn simulation() {
     let first = setting("SEPTUM_SEED", 1);
     let mut total = Tally::default();
     for seed in first..first + seeds {
-        match run::Run::new(seed).frames(frames) {
-            Ok(tally) => total.add(&tally),
-            Err(failure) => {
+        match catch_unwind(|| run::Run::new(seed).frames(frames)) {
+            Ok(Ok(tally)) => total.add(&tally),
+            Err(_) => {
+                let (_, step, sent) = run::PROGRESS.get();
+                panic!(
+                    "found after {} frames, seed {seed}\nseed {seed} step {step}: a panic (see above)",
+                    total.sent + sent
+                )
+            }
+            Ok(Err(failure)) => {
                 let found = total.sent + failure.frames;
                 panic!("found after {found} frames, seed {}\n{}", failure.seed, failure.report)
             }

@@ -4,6 +4,7 @@
 //! ended, and holds that against what arrived, byte by byte.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use septum::drop_reason::{DropReason, UndeliveredReason};
 use septum::pipeline::End;
@@ -11,20 +12,29 @@ use septum::port::PortId;
 use septum_rules::mac::MacAddress;
 
 use crate::craft::VNET;
-use crate::model::{Model, Moment};
+use crate::limits::Allowance;
+use crate::model::{Model, Moment, Right};
 use crate::rig::{Outcome, Rig};
 use crate::transform;
 use crate::view::{Content, Packet, View, read};
-use crate::world::{Host, atlas};
+use crate::world::{ENDING, Host, atlas};
 
 /// Something that must not be, in words.
 pub(crate) type Violation = String;
 
 /// What the checker remembers, and has counted.
-#[derive(Default)]
 pub(crate) struct Checker {
     pub(crate) model: Model,
     pub(crate) tally: Tally,
+    /// By host, where it has limits.
+    allowances: Vec<Option<Allowance>>,
+}
+
+impl Default for Checker {
+    fn default() -> Self {
+        let allowances = atlas().hosts.iter().map(|host| Allowance::of(host.limits)).collect();
+        Self { model: Model::default(), tally: Tally::default(), allowances }
+    }
 }
 
 /// How the frames of a run ended.
@@ -94,6 +104,11 @@ struct Scene<'a> {
 }
 
 impl Checker {
+    /// A host has a new port: what it had used of its limits is forgotten.
+    pub(crate) fn new_allowance(&mut self, host: usize) {
+        self.allowances[host] = Allowance::of(atlas().hosts[host].limits);
+    }
+
     /// Judges a burst: `frames` were sent at `ingress`, and `outcome` is what came of them.
     pub(crate) fn judge(
         &mut self,
@@ -169,6 +184,7 @@ impl Checker {
         port: PortId,
     ) -> Result<Vec<Vec<u8>>, Violation> {
         let sender = sender_of(scene)?;
+        not_late(scene)?;
         let view = read(frame).map_err(|why| format!("forwarded what does not hold together: {why}"))?;
         let Some(packet) = view.ip() else { return Err("forwarded what is no IP".into()) };
         own_source(sender, &view, packet)?;
@@ -179,6 +195,9 @@ impl Checker {
             && there != receiver
         {
             return Err(format!("what is for {} went to {}", host.name, atlas().hosts[there].name));
+        }
+        if Some(receiver) == scene.sender {
+            return Err("forwarded to where it came from".into());
         }
         let expected = if host.segment == sender.segment && view.destination == host.mac {
             frame.to_vec()
@@ -193,6 +212,9 @@ impl Checker {
             {
                 return Err("routed between members of an isolated segment".into());
             }
+            if is_link_local(packet.source) || is_link_local(packet.destination) {
+                return Err("routed a link-local address".into());
+            }
             if packet.ttl < 2 {
                 return Err("forwarded at the end of its time to live".into());
             }
@@ -205,6 +227,12 @@ impl Checker {
             let rules = atlas().rules[scene.moment.rules].name;
             format!("{} -> {} {} under {rules:?}: {why}", packet.source, packet.destination, packet.layer4)
         })?;
+        if let Some(allowance) = scene.sender.and_then(|sender| self.allowances[sender].as_mut()) {
+            let connections = u64::from(right == Right::Opens && Model::is_connection(packet));
+            let [packets, bytes] = transform::weight(frame, packet);
+            let charged = allowance.charge([packets, bytes, connections], scene.moment.tick);
+            charged.map_err(|why| format!("{} sends {why}", sender.name))?;
+        }
         self.model.passed(packet, &right, scene.moment);
         Ok(transform::fitted(&expected, packet, scene.rig.build.offloads[receiver]))
     }
@@ -253,6 +281,7 @@ impl Checker {
             return Ok(());
         }
         let sender = sender_of(scene)?;
+        not_late(scene)?;
         for (port, arrived) in left.iter_mut().filter(|(port, _)| *port != scene.ingress) {
             let Some(at) = scene.rig.host_at(*port) else { continue };
             let host = &atlas().hosts[at];
@@ -307,6 +336,17 @@ fn sender_of(scene: &Scene<'_>) -> Result<&'static Host, Violation> {
     Ok(&atlas().hosts[sender])
 }
 
+fn not_late(scene: &Scene<'_>) -> Result<(), Violation> {
+    match scene.rig.is_late && scene.moment.rules == ENDING {
+        true => Err("forwarded by a policy whose last day is over".into()),
+        false => Ok(()),
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.segments()[0] & 0xffc0 == 0xfe80)
+}
+
 /// Whether the source is the sender's own, at both layers.
 fn own_source(sender: &Host, view: &View, packet: &Packet) -> Result<(), Violation> {
     if view.source != sender.mac {
@@ -316,6 +356,19 @@ fn own_source(sender: &Host, view: &View, packet: &Packet) -> Result<(), Violati
         return Err(format!("{} passes as {}", sender.name, packet.source));
     }
     Ok(())
+}
+
+/// Whether who asks claims nothing that is not its own.
+fn own_claims(sender: &Host, asked: &View) -> Result<(), Violation> {
+    let (mac, address) = match &asked.content {
+        Content::Arp(_, mac, address, _) => (*mac, *address),
+        Content::Ip(packet) => (asked.source, packet.source),
+    };
+    let is_own = sender.addresses.contains(&address) || address.is_unspecified();
+    match asked.source == sender.mac && mac == sender.mac && is_own {
+        true => Ok(()),
+        false => Err(format!("an answer to {}, which claims to be {address} at {mac}", sender.name)),
+    }
 }
 
 fn may_be_copied(
@@ -368,6 +421,8 @@ fn answer_is_right(
     if !is_neighbour(view.source) {
         return Err(format!("an answer from {}", view.source));
     }
+    let asked = read(asked).map_err(|why| format!("an answer to what does not hold together: {why}"))?;
+    own_claims(sender, &asked)?;
     match &view.content {
         Content::Arp(operation, mac, address, _) => {
             let is_owner = segment.gateways.contains(address) && *mac == segment.gateway_mac
@@ -387,10 +442,7 @@ fn answer_is_right(
             if sender.addresses.contains(&packet.source) {
                 return Err("an answer in the asker's own name".into());
             }
-            let Ok(question) = read(asked) else {
-                return Err("an answer to what does not hold together".into());
-            };
-            if let Content::Ip(question) = &question.content
+            if let Content::Ip(question) = &asked.content
                 && is_refusal
                 && packet.source != question.destination
                 && !segment.gateways.contains(&packet.source)

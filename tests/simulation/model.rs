@@ -238,6 +238,11 @@ impl Model {
         }
     }
 
+    /// Whether a packet that opens something opens a connection: one-way messages do not.
+    pub(crate) fn is_connection(packet: &Packet) -> bool {
+        !matches!(part_of(packet.layer4), Some(Part::Other))
+    }
+
     /// Takes note that a packet passed by this right.
     pub(crate) fn passed(&mut self, packet: &Packet, right: &Right, moment: Moment) {
         if matches!(right, Right::Follows | Right::Reports) {

@@ -21,6 +21,8 @@ use crate::world::{PLAIN, atlas};
 /// 2026-06-15 12:00 UTC.
 const NOON_MS: u64 = 1_781_524_800_000;
 
+const DAY_MS: u64 = 86_400_000;
+
 /// How one run's switch is built.
 #[derive(Clone, Debug)]
 pub(crate) struct Build {
@@ -66,7 +68,9 @@ pub(crate) struct Rig {
     plan: Plan,
     segmenter: Segmenter,
     pub(crate) tick: u32,
-    pub(crate) unix_ms: u64,
+    unix_ms: u64,
+    /// The policies' last day is over.
+    pub(crate) is_late: bool,
 }
 
 /// What one burst came to.
@@ -83,7 +87,7 @@ impl Rig {
         let slots = hosts + 3;
         let port = |slot: usize| PortId { slot: slot as u16, generation: 0 };
         let ports: Vec<_> = (0..hosts).map(|slot| Some(port(slot))).collect();
-        let snapshot = snapshot_of(PLAIN, &ports, build.workers, 1, 1);
+        let snapshot = Arc::new(snapshot_of(PLAIN, &ports, build.workers, 1, 1));
         let table = Arc::new(ConnectionTable::seeded(seed, build.connections, Timeouts::default()));
         let worker = |number| Worker {
             forwarder: Forwarder::new(number, Arc::clone(&table), Arc::new(WorkerCells::new(slots)), None),
@@ -104,6 +108,7 @@ impl Rig {
             segmenter: Segmenter::default(),
             tick: 1,
             unix_ms: NOON_MS,
+            is_late: false,
             ports,
             build,
         };
@@ -158,7 +163,15 @@ impl Rig {
     fn publish(&mut self, rules: usize) {
         let generation = self.newest.0.generation + 1;
         let workers = self.workers.len();
-        self.newest = (snapshot_of(rules, &self.ports, workers, generation, self.policy_generation), rules);
+        let mut next = snapshot_of(rules, &self.ports, workers, generation, self.policy_generation);
+        next.directory.inherit(&self.newest.0.directory);
+        self.newest = (Arc::new(next), rules);
+    }
+
+    /// Turns the calendar to a day behind every policy's last, or back.
+    pub(crate) fn be_late(&mut self, is_late: bool) {
+        self.unix_ms = if is_late { NOON_MS + 2 * DAY_MS } else { NOON_MS };
+        self.is_late = is_late;
     }
 
     /// Takes a host's port away.
@@ -220,7 +233,7 @@ fn snapshot_of(
     workers: usize,
     generation: u64,
     policy_generation: u32,
-) -> Arc<Snapshot> {
+) -> Snapshot {
     let names: HashMap<Arc<str>, PortId> = atlas()
         .hosts
         .iter()
@@ -228,5 +241,5 @@ fn snapshot_of(
         .filter_map(|(host, port)| Some((Arc::from(host.name.as_str()), (*port)?)))
         .collect();
     let compiled = atlas().rules[rules].compiled.clone();
-    Arc::new(Snapshot::new(compiled, &names, workers, generation, policy_generation))
+    Snapshot::new(compiled, &names, workers, generation, policy_generation)
 }

@@ -1,5 +1,6 @@
 //! One run: a seed, a switch, its hosts, and everything that happens to them.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
@@ -17,9 +18,6 @@ use crate::rig::{Build, Outcome, Rig};
 use crate::talk::{Duty, Kind, Talk, Utterance};
 use crate::view::{Content, View, read};
 use crate::world::{ENDING, atlas};
-
-/// Milliseconds of two days: what is behind it is past every policy's day.
-const TWO_DAYS_MS: u64 = 2 * 86_400_000;
 
 /// Services of honest hosts: (from, to, kind, port).
 const SERVICES: [(&str, &str, Kind, u16); 16] = [
@@ -40,6 +38,11 @@ const SERVICES: [(&str, &str, Kind, u16); 16] = [
     ("web-2", "proxy", Kind::Datagrams, 53),
     ("api-2", "ops-1", Kind::Echo, 0),
 ];
+
+thread_local! {
+    /// Seed, step and frames of the present run: what is known of one that panics.
+    pub(crate) static PROGRESS: Cell<(u64, u64, u64)> = const { Cell::new((0, 0, 0)) };
+}
 
 /// A frame on its way into the switch.
 struct Shot {
@@ -127,6 +130,7 @@ impl Run {
     /// Sends at least so many frames.
     pub(crate) fn frames(mut self, count: u64) -> Result<Tally, Failure> {
         while self.checker.tally.sent < count {
+            PROGRESS.set((self.seed, self.step, self.checker.tally.sent));
             self.step += 1;
             if let Err(why) = self.one_step() {
                 return Err(self.failure(&why));
@@ -201,13 +205,13 @@ impl Run {
             self.note(format!("the policy is now {:?}", atlas().rules[rules].name));
             if rules == ENDING && self.random.once_in(2) {
                 self.stale_until = self.step + 30;
-                self.rig.unix_ms += TWO_DAYS_MS;
+                self.rig.be_late(true);
                 self.note("its day is over".into());
             }
         }
         if self.stale_until != 0 && self.step > self.stale_until {
             self.stale_until = 0;
-            self.rig.unix_ms -= TWO_DAYS_MS;
+            self.rig.be_late(false);
             self.note("the day begins again".into());
         }
         if self.random.once_in(1500) {
@@ -222,6 +226,7 @@ impl Run {
                 }
                 Some(host) => {
                     self.rig.attach(host);
+                    self.checker.new_allowance(host);
                     self.note(format!("{} has a port again", atlas().hosts[host].name));
                 }
             }
@@ -503,7 +508,7 @@ pub(crate) fn provoke(provocation: &Provocation) -> Result<(), String> {
         rig.catch_up(0);
     }
     if provocation.needs == Needs::Stale {
-        rig.unix_ms += TWO_DAYS_MS;
+        rig.be_late(true);
     }
     let mut checker = Checker::default();
     let mut random = Random::new(7);

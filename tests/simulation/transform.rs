@@ -34,6 +34,16 @@ pub(crate) fn longest(frame: &[u8], packet: &Packet) -> usize {
     }
 }
 
+/// Packets and bytes that the frame puts on a wire.
+pub(crate) fn weight(frame: &[u8], packet: &Packet) -> [u64; 2] {
+    let (headers, payload) = ((packet.payload - VNET) as u64, (packet.end - packet.payload) as u64);
+    let count = match frame[1] {
+        0 => 1,
+        _ => payload.div_ceil(u64::from(u16::from_le_bytes([frame[4], frame[5]]))).max(1),
+    };
+    [count, count * headers + payload]
+}
+
 /// The frames that a port with these offloads gets instead.
 pub(crate) fn fitted(frame: &[u8], packet: &Packet, offloads: Offloads) -> Vec<Vec<u8>> {
     let gso = frame[1] & 0x7f;

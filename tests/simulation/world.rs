@@ -15,6 +15,7 @@ use septum_rules::mac::MacAddress;
 use septum_rules::oracle::Oracle;
 use septum_rules::policy::{Established, Policy};
 use septum_rules::proto::Layer4;
+use septum_rules::workload::Limits;
 
 /// The policy that the others are variants of.
 pub(crate) const BASE: &str = include_str!("policy.toml");
@@ -32,6 +33,7 @@ pub(crate) struct Host {
     pub(crate) segment: usize,
     pub(crate) mtu: usize,
     pub(crate) promiscuous: bool,
+    pub(crate) limits: Limits,
 }
 
 impl Host {
@@ -137,6 +139,7 @@ fn hosts(policy: &Policy) -> Vec<Host> {
         segment: workload.segment.index(),
         mtu: usize::from(policy.segments[workload.segment.index()].mtu),
         promiscuous: workload.promiscuous,
+        limits: workload.limits,
     };
     policy.workloads.iter().map(host).collect()
 }
