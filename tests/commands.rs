@@ -12,6 +12,8 @@ mod fmt;
 mod json;
 #[path = "commands/promises.rs"]
 mod promises;
+#[path = "commands/prove.rs"]
+mod prove;
 
 #[path = "commands/questions.rs"]
 mod questions;

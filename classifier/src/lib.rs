@@ -101,7 +101,7 @@ pub use self::builder::Builder;
 pub use self::explain::Explanation;
 pub use self::invariants::{AdmittedFlow, InvariantChecker};
 pub use self::limits::{BuildError, Limits};
-pub use self::proof::{Answer, Budget, Count, Proof, ProofError, Witness};
+pub use self::proof::{Answer, Budget, Certificate, Count, Digest, Proof, ProofError, Witness};
 pub use self::reach::{ReachRow, Reachability};
 pub use self::stats::{MemoryUsage, Stats};
 pub use self::verdict_table::{GateEntry, VerdictEntry, VerdictId};

@@ -14,6 +14,7 @@
 //!    destinations. `packets`: what can be at layer 4, likewise, in cells.
 //! 3. `pairs`: for each pair of classes the rules that apply (`items`), what the two gates then say of each cell
 //!    (`gates`), and whether the object says the same (`answer`). Equal pairs are compared once.
+//! 4. `certificate`: digests of what was proved equal.
 //!
 //! What the policy says is taken from the policy and the vocabulary that the reference evaluator uses; no code is
 //! shared with the builder. What the object says is read from its tables, without trust that they are well formed:
@@ -27,6 +28,7 @@
 //! Cost: see the stages. [`Budget`] bounds the sum; where it ends, [`ProofError::Budget`] says what was covered.
 
 mod answer;
+mod certificate;
 mod count;
 mod gates;
 mod items;
@@ -44,6 +46,7 @@ use septum_rules::policy::Policy;
 use septum_rules::proto::Layer4;
 
 pub use self::answer::Answer;
+pub use self::certificate::{Certificate, Digest};
 pub use self::count::Count;
 use self::packets::Packets;
 use self::pairs::{Pairs, Stopped};

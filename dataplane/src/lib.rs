@@ -26,6 +26,7 @@ pub mod routes;
 pub mod routing;
 pub mod segmenter;
 pub mod snapshot;
+pub mod standing;
 pub mod survey;
 pub mod switch;
 pub mod sys;

@@ -15,6 +15,7 @@ use crate::clock::BurstTime;
 use crate::counters::Cell;
 use crate::directory::Directory;
 use crate::port::PortId;
+use crate::standing::Standing;
 
 /// Everything that forwarding reads.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub struct CompiledPolicy {
     pub policy: Arc<Policy>,
     /// The compiled object.
     pub classifier: Arc<Classifier>,
+    /// How far the object is proved equal to the source.
+    pub standing: Standing,
 }
 
 impl CompiledPolicy {
@@ -54,7 +57,7 @@ impl CompiledPolicy {
     /// When it exceeds a limit of the compiled object.
     pub fn compile(policy: Arc<Policy>, now: Date) -> Result<Self, BuildError> {
         let classifier = Builder::new(&policy, now).limits(Limits::default()).build()?;
-        Ok(Self { policy, classifier: Arc::new(classifier) })
+        Ok(Self { policy, classifier: Arc::new(classifier), standing: Standing::Unasked })
     }
 }
 
@@ -67,7 +70,7 @@ impl Snapshot {
         generation: u64,
         policy_generation: u32,
     ) -> Self {
-        let CompiledPolicy { policy, classifier } = compiled;
+        let CompiledPolicy { policy, classifier, .. } = compiled;
         let row = || (0..classifier.verdict_count()).map(|_| Cell::default()).collect();
         Self {
             generation,

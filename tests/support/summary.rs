@@ -16,6 +16,8 @@ pub(crate) struct Summary {
     pub(crate) connections: u64,
     /// Lines of the event log: written, lost, failed.
     pub(crate) events: [u64; 3],
+    /// How far the policy is proved.
+    pub(crate) policy: String,
     pub(crate) balance: String,
 }
 
@@ -44,6 +46,8 @@ impl Summary {
     fn read(&mut self, line: &str) -> Option<()> {
         if let Some(rest) = line.strip_prefix("balance: ") {
             self.balance = rest.to_owned();
+        } else if let Some(rest) = line.strip_prefix("policy: ") {
+            self.policy = rest.to_owned();
         } else if let Some(rest) = line.strip_prefix("rule ") {
             let (rule, frames) = rest.rsplit_once(": ")?;
             self.rules.insert(rule.to_owned(), frames.strip_suffix(" frames")?.parse().ok()?);

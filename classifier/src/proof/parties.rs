@@ -22,7 +22,7 @@ use super::work::{Exhausted, Work};
 use crate::Classifier;
 
 /// All that the object reads of an identity on one side.
-type End = [u32; 2];
+pub(super) type End = [u32; 2];
 
 /// The classes of one side of a flow.
 pub(super) struct Side {

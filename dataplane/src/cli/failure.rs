@@ -37,6 +37,13 @@ impl Failure {
         failure
     }
 
+    /// Adds a line of detail.
+    #[must_use]
+    pub(super) fn detail(mut self, detail: impl fmt::Display) -> Self {
+        let _ = write!(self.text, "\n  {detail}");
+        self
+    }
+
     /// Adds what to do about it.
     #[must_use]
     pub(super) fn fix(mut self, fix: impl fmt::Display) -> Self {

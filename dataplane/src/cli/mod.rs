@@ -16,6 +16,7 @@ mod junit;
 mod policy_file;
 mod present;
 mod promises;
+mod prove;
 mod reach;
 mod reload;
 mod run;
@@ -38,6 +39,8 @@ pub enum Verb {
     Explain(explain::Arguments),
     /// Say what a change of policy changes, for every packet
     Diff(diff::Arguments),
+    /// Prove that the compiled policy is what the file says, for every packet
+    Prove(prove::Arguments),
     /// Lay policy files out in one way, comments kept
     Fmt(fmt::Arguments),
     /// Print the shape of policy files as JSON Schema
@@ -62,6 +65,7 @@ pub fn run(verb: &Verb) -> u8 {
         Verb::Reach(arguments) => reach::run(arguments),
         Verb::Explain(arguments) => explain::run(arguments),
         Verb::Diff(arguments) => diff::run(arguments),
+        Verb::Prove(arguments) => prove::run(arguments),
         Verb::Fmt(arguments) => fmt::run(arguments),
         Verb::Schema => schema::run(),
         Verb::ExplainCode(arguments) => explain_code::run(arguments),

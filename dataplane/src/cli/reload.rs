@@ -8,8 +8,8 @@ use septum_rules::source::Place;
 use septum_rules::workload::PortSpec;
 
 use super::failure::Failure;
-use super::policy_file;
 use super::run::{Arguments, Running, ready_to_run, uplink_spec};
+use super::{policy_file, prove};
 use crate::directory::uplink_port;
 use crate::port::{AnyQueue, Inside};
 use crate::routes::UplinkId;
@@ -26,6 +26,8 @@ pub(super) fn reload(
 ) -> Result<String, Failure> {
     let compiled = policy_file::compile(&arguments.file)?;
     ready_to_run(&compiled, arguments.allow_open)?;
+    let compiled = prove::before_it_is_in_force(compiled, arguments.proof_budget)?;
+    let standing = compiled.standing;
     let (before, after) = (Arc::clone(&switch.compiled().policy), Arc::clone(&compiled.policy));
     let change = PortChange::between(&before, &after, |workload| running.ports.contains_key(workload))?;
     let attach = running.open(&after, &change.attach, &change.attach_uplinks)?;
@@ -40,7 +42,7 @@ pub(super) fn reload(
         Established::Keep => "live connections are kept",
     };
     Ok(format!(
-        "the policy was read again: {} rules, {} ports attached, {} detached; {connections}",
+        "the policy was read again: {} rules, {} ports attached, {} detached; policy {standing}; {connections}",
         after.rules.len(),
         opened.len(),
         change.detach.len(),

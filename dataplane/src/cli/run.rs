@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, after, never, select, unbounded};
+use septum_classifier::Budget;
 use septum_rules::identity::WorkloadId;
 use septum_rules::policy::{Policy, Uplink};
 use septum_rules::source::Place;
@@ -17,7 +18,7 @@ use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::failure::Failure;
-use super::{policy_file, reload, summary, test};
+use super::{policy_file, prove, reload, summary, test};
 use crate::clock::{seconds_until, today};
 use crate::directory::uplink_port;
 use crate::port::{AnyQueue, Device, Inside, Port, PortError, Substitute};
@@ -45,6 +46,9 @@ pub struct Arguments {
     /// Run although gates are open where no rule decides
     #[arg(long)]
     pub(super) allow_open: bool,
+    /// Units of work, each about a nanosecond, that the proof of the policy may take
+    #[arg(long, value_name = "UNITS", default_value_t = Budget::default().0)]
+    pub(super) proof_budget: u64,
 }
 
 /// Forwards until it is told to stop.
@@ -54,6 +58,7 @@ pub struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let compiled = policy_file::compile(&arguments.file)?;
     ready_to_run(&compiled, arguments.allow_open)?;
+    let compiled = prove::before_it_is_in_force(compiled, arguments.proof_budget)?;
     // Before signals are served: opening a pipe waits for its reader, and only a signal's default ends that.
     let events = arguments.events.as_deref().map(open_events).transpose()?;
     // From here on a signal ends an orderly life, or one not yet begun.
@@ -76,19 +81,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let mut switch = Switch::start(compiled, attach, options)
         .map_err(|error| Failure::because(Failure::ENVIRONMENT, "the switch cannot start", &error))?;
     say(&format!(
-        "forwarding for {} workloads{} on {workers} workers; SIGHUP reads {} again, SIGUSR1 prints counters, SIGINT ends",
+        "forwarding for {} workloads{} on {workers} workers; policy {}; SIGHUP reads {} again, SIGUSR1 prints counters, SIGINT ends",
         workloads.len(),
         match uplinks.len() {
             0 => String::new(),
             1 => " and 1 uplink".to_owned(),
             several => format!(" and {several} uplinks"),
         },
+        switch.compiled().standing,
         arguments.file.display()
     ));
     forward(arguments, &mut switch, &mut running, &signals);
+    let standing = switch.compiled().standing;
     let counters = switch.stop();
     drop(running);
-    summary::print(&counters, arguments.events.as_deref() == Some(Path::new("-")));
+    summary::print(&counters, standing, arguments.events.as_deref() == Some(Path::new("-")));
     Ok(0)
 }
 
@@ -116,17 +123,17 @@ fn forward(
                         say("the policy that is in force stays");
                     }
                 },
-                Ok(SIGUSR1) => summary::print(&switch.counters(), to_stderr),
+                Ok(SIGUSR1) => summary::print(&switch.counters(), switch.compiled().standing, to_stderr),
                 _ => return,
             },
             recv(reports) -> report => if let Ok(report) = report { lose(switch, running, &report) },
-            recv(midnight) -> _ => rebuild(switch),
+            recv(midnight) -> _ => rebuild(switch, arguments.proof_budget),
         }
     }
 }
 
 /// Compiles the policy anew when a rule's last valid day is over.
-fn rebuild(switch: &mut Switch<AnyQueue>) {
+fn rebuild(switch: &mut Switch<AnyQueue>, proof_budget: u64) {
     let today = today();
     if switch.compiled().classifier.valid_until().is_none_or(|day| today < day) {
         return;
@@ -134,6 +141,7 @@ fn rebuild(switch: &mut Switch<AnyQueue>) {
     let compiled = CompiledPolicy::compile(Arc::clone(&switch.compiled().policy), today);
     let changed = compiled
         .map_err(|error| error.to_string())
+        .and_then(|compiled| compiled.prove(Budget(proof_budget)).map_err(|error| error.to_string()))
         .and_then(|compiled| switch.change(compiled, Vec::new(), &[]).map_err(|error| error.to_string()));
     match changed {
         Ok(()) => say("rules have expired; the policy was compiled for today"),

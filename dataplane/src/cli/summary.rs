@@ -5,11 +5,12 @@ use std::io::{self, Write as _};
 
 use crate::counters::PortCounters;
 use crate::drop_reason::UndeliveredReason;
+use crate::standing::Standing;
 use crate::switch::Counters;
 
 /// Prints all counters on standard output; on standard error where that belongs to the event log.
-pub(super) fn print(counters: &Counters, to_stderr: bool) {
-    let text = format(counters);
+pub(super) fn print(counters: &Counters, standing: Standing, to_stderr: bool) {
+    let text = format(counters, standing);
     let _ = if to_stderr {
         io::stderr().write_all(text.as_bytes())
     } else {
@@ -18,7 +19,7 @@ pub(super) fn print(counters: &Counters, to_stderr: bool) {
 }
 
 /// The counters as text.
-fn format(counters: &Counters) -> String {
+fn format(counters: &Counters, standing: Standing) -> String {
     let mut text = String::new();
     let width = counters.ports.keys().map(|name| name.len()).chain([5]).max().unwrap_or(5);
     let _ = writeln!(
@@ -46,6 +47,7 @@ fn format(counters: &Counters) -> String {
             counters.events.written, counters.events_lost, counters.events.failed
         );
     }
+    let _ = writeln!(text, "policy: {standing}");
     balance(&mut text, counters);
     text
 }

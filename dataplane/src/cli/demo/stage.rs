@@ -7,6 +7,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use septum_classifier::Budget;
 use septum_rules::date::Date;
 use septum_rules::identity::WorkloadId;
 use septum_rules::policy::Policy;
@@ -16,6 +17,7 @@ use super::actors::{Servers, serve};
 use super::plan::{Attempt, Plan};
 use super::why::Log;
 use crate::cli::failure::Failure;
+use crate::cli::prove;
 use crate::port::{AnyQueue, Device, Inside, Port, Substitute};
 use crate::snapshot::CompiledPolicy;
 use crate::switch::{Counters, NewPort, Options, Switch};
@@ -46,6 +48,7 @@ impl Stage {
         let compiled = CompiledPolicy::compile(Arc::clone(&policy), today).map_err(|error| {
             Failure::because(Failure::INPUT, "the policy exceeds a limit of the compiled form", &error)
         })?;
+        let compiled = prove::before_it_is_in_force(compiled, Budget::default().0)?;
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
         let mut namespaces = Vec::new();
         let mut ports = Vec::new();
