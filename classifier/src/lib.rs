@@ -70,6 +70,7 @@ mod builder;
 pub mod diff;
 mod endpoint_class;
 mod explain;
+pub mod filter;
 mod identities;
 mod in_force;
 mod intern;
@@ -86,6 +87,8 @@ mod program;
 mod proof;
 mod reach;
 mod rule_trie;
+#[allow(unsafe_code, reason = "vector loads have no checked form; see the module")]
+mod simd;
 mod split;
 mod stats;
 mod undecided;
@@ -103,6 +106,7 @@ pub use self::invariants::{AdmittedFlow, InvariantChecker};
 pub use self::limits::{BuildError, Limits};
 pub use self::proof::{Answer, Budget, Certificate, Count, Digest, Proof, ProofError, Witness};
 pub use self::reach::{ReachRow, Reachability};
+pub use self::simd::SimdPath;
 pub use self::stats::{MemoryUsage, Stats};
 pub use self::verdict_table::{GateEntry, VerdictEntry, VerdictId};
 

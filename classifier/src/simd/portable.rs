@@ -1,0 +1,57 @@
+//! The kernel that every processor can run, and the answer for a single packet. No `unsafe`.
+
+use super::address::AddressTable;
+use super::tables::{NONE, Record, Tables};
+use crate::filter::{FilterMatch, FiveTuple};
+
+impl Tables {
+    /// The lowest rank of all filters that match a packet with these records and this class, or [`NONE`].
+    #[inline(always)]
+    pub(crate) fn rank(&self, source: Record, destination: Record, class: u32) -> u32 {
+        let wide = source.wide() * self.wide_columns + destination.wide();
+        [
+            self.wide[wide as usize],
+            self.rows[(source.row() + destination.wide()) as usize],
+            self.rows[(destination.row() + source.wide()) as usize],
+            self.pairs.get(source.pair(), destination.pair()),
+        ]
+        .into_iter()
+        .map(|cell| self.rank_in_cell(cell, class))
+        .min()
+        .unwrap_or(NONE)
+    }
+
+    #[inline(always)]
+    fn rank_in_cell(&self, cell: u32, class: u32) -> u32 {
+        if cell & Self::SINGLE == 0 {
+            let [pattern, list] = self.programs[cell as usize];
+            let position = match pattern {
+                Self::DIRECT => class,
+                pattern => self.patterns[(pattern + class) as usize].into(),
+            };
+            return self.lists[(list + position) as usize];
+        }
+        let service = (cell & !Self::SINGLE) >> self.rank_bits;
+        let bit = service * self.service_bits + class;
+        if self.members[bit as usize / 32] >> (bit % 32) & 1 == 1 {
+            cell & ((1 << self.rank_bits) - 1)
+        } else {
+            NONE
+        }
+    }
+}
+
+/// The rank of the first filter for each packet, as far as both reach.
+pub(super) fn classify(
+    sides: [&AddressTable; 2],
+    tables: &Tables,
+    tuples: &[FiveTuple<u32>],
+    matches: &mut [FilterMatch],
+) {
+    for (tuple, found) in tuples.iter().zip(matches) {
+        let source = tables.source(sides[0].get(tuple.source));
+        let destination = tables.destination(sides[1].get(tuple.destination));
+        let class = tables.services().class(tuple.protocol, tuple.source_port, tuple.destination_port);
+        *found = FilterMatch(tables.rank(source, destination, class));
+    }
+}
