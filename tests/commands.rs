@@ -1,5 +1,7 @@
 //! The verbs that read policies, as a person or a script runs them: the built binary, its output and its exit status.
 
+#[path = "commands/bench.rs"]
+mod bench;
 #[path = "commands/check.rs"]
 mod check;
 #[path = "commands/diff.rs"]

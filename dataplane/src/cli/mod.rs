@@ -3,6 +3,7 @@
 //! A verb gives the exit status: 0 all is well, 1 a test or promise is broken, 2 bad input, 3 the system refuses
 //! what is needed. What goes wrong is told on standard error: the place, the reason, a fix.
 
+mod bench;
 mod check;
 mod demo;
 mod diagnostic_rows;
@@ -51,6 +52,8 @@ pub enum Verb {
     Demo(demo::Arguments),
     /// Turn policies that exist elsewhere into a policy file
     Import(import::Arguments),
+    /// Measure the switch in namespaces of its own: frames, TCP, round trips, connections
+    Bench(bench::Arguments),
     /// Forward frames by a policy, until SIGINT or SIGTERM
     ///
     /// SIGHUP reads the policy again (one that fails changes nothing); SIGUSR1 prints the counters.
@@ -71,6 +74,7 @@ pub fn run(verb: &Verb) -> u8 {
         Verb::ExplainCode(arguments) => explain_code::run(arguments),
         Verb::Demo(arguments) => demo::run(arguments),
         Verb::Import(arguments) => import::run(arguments),
+        Verb::Bench(arguments) => bench::run(arguments),
         Verb::Run(arguments) => run::run(arguments),
     };
     outcome.unwrap_or_else(|failure| failure.tell())

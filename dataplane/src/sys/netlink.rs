@@ -4,7 +4,7 @@
 //! was opened, wherever it is used afterwards. No `unsafe`: the netlink crates build and parse the messages.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{
@@ -210,6 +210,26 @@ impl Netlink {
     /// `EADDRNOTAVAIL` when the device does not have it.
     pub fn delete_address(&mut self, index: u32, address: IpAddr, prefix_length: u8) -> io::Result<()> {
         self.request(RouteNetlinkMessage::DelAddress(address_message(index, address, prefix_length)))
+    }
+
+    /// The IPv4 addresses of a device.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn ipv4_addresses(&mut self, index: u32) -> io::Result<Vec<Ipv4Addr>> {
+        let mut addresses = Vec::new();
+        let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        self.exchange(request, NLM_F_DUMP, |answer| {
+            let RouteNetlinkMessage::NewAddress(message) = answer else { return };
+            if message.header.index != index {
+                return;
+            }
+            addresses.extend(message.attributes.iter().filter_map(|attribute| match attribute {
+                AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+                _ => None,
+            }));
+        })?;
+        Ok(addresses)
     }
 
     /// Adds the default route of the gateway's family. `on_link` says that the gateway is a neighbour though no

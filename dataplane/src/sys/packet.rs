@@ -62,9 +62,23 @@ pub fn configure(socket: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 /// `ENODEV` when there is no such device; `ENETDOWN` when it is down.
 pub fn bind(socket: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    bind_protocol(socket, index, libc::ETH_P_ALL as u16)
+}
+
+/// Sends on the device, hears nothing, and passes the queueing discipline by: for who sends frames as they are, without virtio
+/// headers.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_to_send(socket: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    set(socket, libc::PACKET_QDISC_BYPASS, &1)?;
+    bind_protocol(socket, index, 0)
+}
+
+fn bind_protocol(socket: BorrowedFd<'_>, index: u32, protocol: u16) -> io::Result<()> {
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
-        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+        sll_protocol: protocol.to_be(),
         sll_ifindex: index as i32,
         sll_hatype: 0,
         sll_pkttype: 0,

@@ -49,7 +49,8 @@ impl Ipv4Header {
     ///
     /// # Errors
     /// The `Ipv4...` reasons, and [`DropReason::FragmentMalformed`].
-    #[inline]
+    // Called where every frame passes, from two places: as a call, its result would go through memory.
+    #[inline(always)]
     pub fn parse(packet: &[u8]) -> Result<Self, DropReason> {
         let header: &[u8; Self::LENGTH] = packet.first_chunk().ok_or(DropReason::Ipv4Truncated)?;
         if header[0] >> 4 != 4 {

@@ -1,0 +1,319 @@
+//! `septum bench --limit`: the switch against a loop that only copies, in one process, by turns over the same two ports.
+//!
+//! Whole runs on a shared machine differ by more than switching costs. So both take turns of some 22 ms: the copy loop, the
+//! switch, and the copy loop again; each turn of the switch is held against the turns beside it, and the median of all these
+//! ratios is told, with that of the copy loop against itself (the placebo), which would be 1 on a machine without noise.
+//! Both use the same queues, the same bursts, and wait alike.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Arguments;
+use super::copy_loop::{self, IDLE_LOOKS};
+use super::ends::STREAMS;
+use super::figures::{Figure, drain, fill, pair};
+use super::report::Row;
+use super::stage::{Hosts, Setting};
+use super::traffic::{Sender, sink};
+use crate::burst::Burst;
+use crate::cli::failure::Failure;
+use crate::cli::present::Progress;
+use crate::clock::BurstTime;
+use crate::conntrack::{ConnectionTable, Timeouts};
+use crate::counters::WorkerCells;
+use crate::delivery::{Plan, Queues, deliver};
+use crate::pipeline::Forwarder;
+use crate::port::{AnyQueue, PortGone, PortId, PortQueue, Substitute, TransmitOutcome};
+use crate::segmenter::Segmenter;
+use crate::snapshot::Snapshot;
+
+/// How long each takes its turn.
+const TURN: Duration = Duration::from_millis(22);
+/// The first moment of a turn, which still belongs to the one before.
+const SETTLE: Duration = Duration::from_millis(2);
+/// Turns before counting begins: at least, and until every flow has its connection.
+const LEAST_WARMING: u32 = 4;
+const MOST_WARMING: u32 = 500;
+const CONNECTIONS: usize = 1 << 20;
+
+/// Who moves the frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mover {
+    Copy,
+    Switch,
+}
+
+/// What one turn brought to the second port.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    frames: f64,
+    bytes: f64,
+    /// Nanoseconds of own work a frame; no number for the copy loop.
+    own_ns: f64,
+}
+
+/// Measures the frames and the TCP that are chosen.
+pub(super) fn measure(
+    arguments: &Arguments,
+    setting: Setting,
+    progress: &Progress,
+) -> Result<Vec<Row>, Failure> {
+    let hosts = || Hosts::open(Setting { workers: 1, ..setting }, Substitute::IfNeeded);
+    let mut hosts = progress.step("bringing up the ports", hosts, |_| "two ports, by turns".to_owned())?;
+    let mut bench = Bench::new(&mut hosts)?;
+    let mut rows = Vec::new();
+    for &figure in &arguments.figure {
+        match figure {
+            Figure::Frames => {
+                for &size in &arguments.size {
+                    for &flows in &arguments.flows {
+                        let _sink = sink(&hosts.ends).map_err(unsent)?;
+                        let sender = Sender::new(&hosts.ends, size, flows).map_err(unsent)?;
+                        let work = || {
+                            let mut row = Row::new("limit-frames");
+                            row.parameter("size", size);
+                            row.parameter("flows", flows);
+                            row.parameter("rules", setting.rules);
+                            thread::scope(|scope| {
+                                let sending = scope.spawn(|| sender.run(None));
+                                let turns = bench.rotate(arguments.cycles, || sender.has_been_round());
+                                sender.stop.store(true, Ordering::Relaxed);
+                                let sent = sending.join();
+                                turns?.tell(&mut row, |turn| turn.frames);
+                                match sent {
+                                    Ok(Ok(())) => Ok(row),
+                                    Ok(Err(error)) => Err(unsent(error)),
+                                    Err(_) => Err(unsent(std::io::Error::other("the sender panicked"))),
+                                }
+                            })
+                        };
+                        rows.push(progress.step("rotating over frames", work, super::report::sentence)?);
+                    }
+                }
+            }
+            Figure::Tcp => rows.push(progress.step(
+                "rotating over TCP",
+                || bench.tcp(&hosts, setting, arguments.cycles),
+                super::report::sentence,
+            )?),
+            // What takes longer than a turn cannot be measured by turns.
+            Figure::RoundTrip | Figure::Connections => {}
+        }
+    }
+    Ok(rows)
+}
+
+fn unsent(error: std::io::Error) -> Failure {
+    Failure::because(Failure::ENVIRONMENT, "the traffic cannot be made", &error)
+}
+
+/// The two ways to move frames, over one pair of queues.
+struct Bench {
+    queues: Queues<AnyQueue>,
+    snapshot: Snapshot,
+    forwarder: Forwarder,
+    burst: Burst,
+    plan: Plan,
+    segmenter: Segmenter,
+    /// Spent on deciding, and about how many frames.
+    own: (Duration, u64),
+}
+
+const PORTS: [PortId; 2] = [PortId { slot: 0, generation: 0 }, PortId { slot: 1, generation: 0 }];
+
+impl Bench {
+    fn new(hosts: &mut Hosts) -> Result<Self, Failure> {
+        let names = hosts.compiled.policy.workloads.iter().map(|workload| Arc::clone(&workload.name));
+        let slots = (0..).map(|slot| PortId { slot, generation: 0 });
+        let ports = names.zip(slots).collect::<std::collections::HashMap<_, _>>();
+        let mut queues = Queues::default();
+        for (port, queue) in PORTS.into_iter().zip(copy_loop::both(&mut hosts.ports)?) {
+            queues.attach(port, queue);
+        }
+        let table = Arc::new(ConnectionTable::new(CONNECTIONS, Timeouts::default()));
+        Ok(Self {
+            queues,
+            snapshot: Snapshot::new(hosts.compiled.clone(), &ports, 1, 1, 1),
+            forwarder: Forwarder::new(0, table, Arc::new(WorkerCells::new(ports.len())), None),
+            burst: Burst::default(),
+            plan: Plan::default(),
+            segmenter: Segmenter::default(),
+            own: (Duration::ZERO, 0),
+        })
+    }
+
+    /// All turns.
+    fn rotate(&mut self, cycles: u32, is_warm: impl Fn() -> bool) -> Result<Turns, Failure> {
+        // Warm: connections, caches, queues.
+        for turn in 0..MOST_WARMING {
+            self.turn(Mover::Switch)?;
+            if turn >= LEAST_WARMING && is_warm() {
+                break;
+            }
+        }
+        let mut turns = Turns::default();
+        for _ in 0..cycles {
+            let before = self.turn(Mover::Copy)?;
+            let switch = self.turn(Mover::Switch)?;
+            let after = self.turn(Mover::Copy)?;
+            turns.cycles.push([before, switch, after]);
+        }
+        Ok(turns)
+    }
+
+    /// One turn of one of the two.
+    fn turn(&mut self, mover: Mover) -> Result<Turn, Failure> {
+        let mut outcome = TransmitOutcome::default();
+        self.work(mover, SETTLE, &mut outcome).map_err(copy_loop::gone)?;
+        let before = outcome;
+        self.own = (Duration::ZERO, 0);
+        let began = Instant::now();
+        self.work(mover, TURN, &mut outcome).map_err(copy_loop::gone)?;
+        let took = began.elapsed().as_secs_f64();
+        Ok(Turn {
+            frames: (outcome.transmitted - before.transmitted) as f64 / took,
+            bytes: (outcome.bytes - before.bytes) as f64 / took,
+            own_ns: self.own.0.as_nanos() as f64 / self.own.1 as f64,
+        })
+    }
+
+    fn work(
+        &mut self,
+        mover: Mover,
+        duration: Duration,
+        outcome: &mut TransmitOutcome,
+    ) -> Result<(), PortGone> {
+        let began = Instant::now();
+        let mut idle = 0;
+        while began.elapsed() < duration {
+            let mut came = 0;
+            for (at, port) in PORTS.into_iter().enumerate() {
+                came += match mover {
+                    Mover::Copy => self.copy(at, outcome)?,
+                    Mover::Switch => self.switch(port, outcome)?,
+                };
+            }
+            idle = if came == 0 { idle + 1 } else { 0 };
+            if idle > IDLE_LOOKS {
+                // Not a wait for frames: that would be the other's work at the next turn.
+                thread::yield_now();
+            }
+        }
+        Ok(())
+    }
+
+    /// A burst of one port to the other one.
+    fn copy(&mut self, at: usize, outcome: &mut TransmitOutcome) -> Result<usize, PortGone> {
+        self.burst.clear();
+        let Some(queue) = self.queues.get_mut(PORTS[at]) else { return Ok(0) };
+        let came = queue.receive(&mut self.burst)?;
+        let mut back = TransmitOutcome::default();
+        let outcome = if at == 0 { outcome } else { &mut back };
+        if let Some(queue) = self.queues.get_mut(PORTS[1 - at]) {
+            queue.transmit(self.burst.frames(&copy_loop::ALL[..self.burst.len()]), outcome);
+        }
+        Ok(came)
+    }
+
+    /// A burst of one port through the switch.
+    fn switch(&mut self, port: PortId, outcome: &mut TransmitOutcome) -> Result<usize, PortGone> {
+        self.burst.clear();
+        let Some(queue) = self.queues.get_mut(port) else { return Ok(0) };
+        let came = queue.receive(&mut self.burst)?;
+        if came == 0 {
+            return Ok(0);
+        }
+        let second = PORTS[1].slot;
+        let cells = Arc::clone(&self.forwarder.cells);
+        let before = (cells.port(second).transmitted.get(), cells.port(second).transmitted_bytes.get());
+        let time = BurstTime::now();
+        let began = Instant::now();
+        self.forwarder.decide(&self.snapshot, port, &mut self.burst, time, &mut self.plan);
+        self.own = (self.own.0 + began.elapsed(), self.own.1 + came as u64);
+        deliver(&self.plan, &self.burst, port, &mut self.queues, &mut self.segmenter, &cells);
+        outcome.transmitted += cells.port(second).transmitted.get() - before.0;
+        outcome.bytes += cells.port(second).transmitted_bytes.get() - before.1;
+        Ok(came)
+    }
+
+    /// The same over one TCP connection from the first host to the second.
+    fn tcp(&mut self, hosts: &Hosts, setting: Setting, cycles: u32) -> Result<Row, Failure> {
+        let mut row = Row::new("limit-tcp");
+        row.parameter("streams", 1);
+        row.parameter("rules", setting.rules);
+        let ends = &hosts.ends;
+        let listener = ends.server.inside(|| TcpListener::bind(ends.server.at(STREAMS))).map_err(unsent)?;
+        let (stop, received) = (AtomicBool::new(false), AtomicU64::new(0));
+        thread::scope(|scope| {
+            // The handshake needs the switch, which is this thread.
+            let opening = scope.spawn(|| pair(ends, &listener));
+            while !opening.is_finished() {
+                self.turn(Mover::Switch)?;
+            }
+            let opened = opening.join().map_err(|_| unsent(std::io::Error::other("the client panicked")))?;
+            let (sender, receiver) = opened.map_err(unsent)?;
+            let turns = thread::scope(|scope| {
+                scope.spawn(|| fill(&sender, &stop));
+                scope.spawn(|| drain(&receiver, &received));
+                let turns = self.rotate(cycles, || true);
+                stop.store(true, Ordering::Relaxed);
+                // Either may have ended by itself; then there is nothing to wake.
+                let _ = sender.shutdown(std::net::Shutdown::Both);
+                let _ = receiver.shutdown(std::net::Shutdown::Both);
+                turns
+            })?;
+            turns.tell(&mut row, |turn| turn.bytes);
+            Ok(row)
+        })
+    }
+}
+
+/// What all turns brought: copy loop, switch, copy loop.
+#[derive(Debug, Default)]
+struct Turns {
+    cycles: Vec<[Turn; 3]>,
+}
+
+impl Turns {
+    fn tell(&self, row: &mut Row, of: impl Fn(&Turn) -> f64) {
+        let ratio = |[before, switch, after]: &[Turn; 3]| 2.0 * of(switch) / (of(before) + of(after));
+        row.value("ratio", median(self.cycles.iter().map(ratio)));
+        row.value("placebo", median(self.cycles.iter().map(|[before, _, after]| of(after) / of(before))));
+        row.value("copy_per_s", median(self.cycles.iter().map(|[before, ..]| before.frames)));
+        row.value("switch_per_s", median(self.cycles.iter().map(|[_, switch, _]| switch.frames)));
+        row.value("own_ns_per_frame", median(self.cycles.iter().map(|[_, switch, _]| switch.own_ns)));
+    }
+}
+
+/// The middle one of what is a number.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_is_held_against_those_beside_it() {
+        let turn = |frames| Turn { frames, bytes: 0.0, own_ns: 30.0 };
+        let turns = Turns {
+            cycles: vec![
+                [turn(100.0), turn(95.0), turn(100.0)],
+                [turn(50.0), turn(57.0), turn(70.0)],
+                [turn(0.0), turn(1.0), turn(0.0)],
+            ],
+        };
+        let mut row = Row::new("limit-frames");
+        turns.tell(&mut row, |turn| turn.frames);
+        let value = |name| row.values.iter().find(|(own, _)| *own == name).unwrap().1;
+        assert!((value("ratio") - 0.95).abs() < 1e-9);
+        assert!((value("placebo") - 1.4).abs() < 1e-9);
+        assert_eq!(median([].into_iter()), 0.0);
+    }
+}

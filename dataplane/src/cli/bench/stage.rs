@@ -1,0 +1,207 @@
+//! The stage: a switch in this process, two hosts that measure, and others that only have a port.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use septum_rules::load::load_text;
+use septum_rules::workload::{Namespace, PortKind, PortSpec};
+
+use super::ends::{ECHO, End, Ends, FRAMES, STREAMS};
+use crate::cli::failure::Failure;
+use crate::clock::today;
+use crate::port::{AnyQueue, Device, Inside, Port, Substitute};
+use crate::snapshot::CompiledPolicy;
+use crate::switch::{NewPort, Options, Switch};
+use crate::sys::namespace::NetworkNamespace;
+use crate::sys::netlink::Netlink;
+
+/// Addresses of the client: flows beyond one address's ports use the next.
+const CLIENT_ADDRESSES: usize = 20;
+/// Room for the flows that can be chosen.
+const CONNECTIONS: usize = 1 << 21;
+const DEVICE: &str = "eth0";
+
+/// What is varied of the switch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setting {
+    pub(super) rules: u32,
+    pub(super) ports: u16,
+    pub(super) workers: u16,
+}
+
+/// A running switch and its hosts.
+pub(super) struct Stage {
+    switch: Switch<AnyQueue>,
+    ends: Ends,
+    device: Device,
+    /// Hosts that have a port and are silent.
+    _silent: Vec<NetworkNamespace>,
+    _ports: Vec<Port>,
+}
+
+impl Stage {
+    /// Brings it all up.
+    pub(super) fn open(setting: Setting) -> Result<Self, Failure> {
+        let Hosts { compiled, ends, mut ports, silent } = Hosts::open(setting, Substitute::IfNeeded)?;
+        let device = ports[0].device();
+        let names = compiled.policy.workloads.iter().map(|workload| Arc::clone(&workload.name));
+        let attach = names
+            .zip(&mut ports)
+            .map(|(workload, port)| NewPort { workload, queues: port.take_queues() })
+            .collect();
+        let options = Options {
+            workers: usize::from(setting.workers),
+            connections: CONNECTIONS,
+            ports: usize::from(setting.ports),
+            events: None,
+        };
+        let switch = Switch::start(compiled, attach, options)
+            .map_err(|error| Failure::because(Failure::ENVIRONMENT, "the switch cannot start", &error))?;
+        Ok(Self { switch, ends, device, _silent: silent, _ports: ports })
+    }
+
+    pub(super) fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
+    /// What the ports are, in words.
+    pub(super) fn devices(&self) -> &'static str {
+        match self.device {
+            Device::Veth => "veth pairs behind AF_PACKET",
+            _ => "TAP devices",
+        }
+    }
+
+    /// Frames that the switch has received.
+    pub(super) fn received(&self) -> u64 {
+        self.switch.counters().total.received
+    }
+
+    /// Processor time that the forwarding threads have used, to 10 ms. Zero where `/proc` does not tell.
+    pub(super) fn cpu(&self) -> Duration {
+        let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let ticks = tasks.filter_map(|task| {
+            let status = fs::read_to_string(task.path().join("stat")).ok()?;
+            let (name, rest) = status.rsplit_once(')')?;
+            // proc_pid_stat(5): utime and stime are fields 14 and 15, the state behind the name is field 3.
+            let mut times = rest.split_whitespace().skip(11).map(|field| field.parse::<u64>().unwrap_or(0));
+            let used = times.next()? + times.next()?;
+            name.contains("(septum-").then_some(used)
+        });
+        // Hundredths of a second on every machine (USER_HZ).
+        Duration::from_millis(ticks.sum::<u64>() * 10)
+    }
+}
+
+/// The hosts and their ports, before any switch serves them.
+pub(super) struct Hosts {
+    pub(super) compiled: CompiledPolicy,
+    pub(super) ends: Ends,
+    /// In the order of the policy's workloads: client, server, the silent ones.
+    pub(super) ports: Vec<Port>,
+    silent: Vec<NetworkNamespace>,
+}
+
+impl Hosts {
+    /// Makes them.
+    pub(super) fn open(setting: Setting, substitute: Substitute) -> Result<Self, Failure> {
+        let loaded = load_text("bench.toml", &policy(setting))?;
+        let compiled = CompiledPolicy::compile(loaded.policy.into(), today()).map_err(|error| {
+            let reason = "the policy exceeds a limit of the compiled form";
+            Failure::because(Failure::INPUT, reason, &error).fix("choose fewer --rules")
+        })?;
+        let policy = Arc::clone(&compiled.policy);
+        let mut namespaces = Vec::new();
+        let mut ports = Vec::new();
+        for workload in &policy.workloads {
+            let unset = |error: &(dyn std::error::Error + 'static)| {
+                Failure::because(
+                    Failure::ENVIRONMENT,
+                    format_args!("cannot set up `{}`", workload.name),
+                    error,
+                )
+            };
+            let segment = &policy.segments[workload.segment.index()];
+            let namespace = NetworkNamespace::anonymous().map_err(|error| unset(&error))?;
+            let spec = PortSpec {
+                kind: PortKind::Tap,
+                device: DEVICE.into(),
+                namespace: Some(Namespace::Name(Arc::clone(&workload.name))),
+                configure: true,
+                persistent: false,
+                owner: None,
+                group: None,
+                mtu: segment.mtu,
+                span: workload.span,
+            };
+            let inside = Inside::of(workload, segment);
+            let port = Port::open_in(&spec, &namespace, &inside, usize::from(setting.workers), substitute)
+                .map_err(|error| unset(&error).fix(error.fix()))?;
+            namespaces.push(namespace);
+            ports.push(port);
+        }
+        let silent = namespaces.split_off(2);
+        let mut ends = policy.workloads.iter().zip(namespaces).map(|(workload, namespace)| {
+            let index = namespace.run(|| Netlink::open()?.link(DEVICE).map(|link| link.index));
+            let index = index.map_err(std::io::Error::other).and_then(|index| index).map_err(|error| {
+                Failure::because(Failure::ENVIRONMENT, "a device that was made is not there", &error)
+            })?;
+            let addresses = workload.addresses.iter().filter_map(|address| match address {
+                IpAddr::V4(address) => Some(*address),
+                IpAddr::V6(_) => None,
+            });
+            Ok::<_, Failure>(End {
+                namespace,
+                device: DEVICE.to_owned(),
+                index,
+                mac: workload.mac.unwrap_or_default(),
+                addresses: addresses.collect::<Vec<Ipv4Addr>>(),
+            })
+        });
+        let (Some(client), Some(server)) = (ends.next(), ends.next()) else {
+            unreachable!("the policy of a benchmark has two workloads or more")
+        };
+        let ends = Ends { client: client?, server: server? };
+        Ok(Self { compiled, ends, ports, silent })
+    }
+}
+
+/// A client, a server, silent neighbours, the rules that let the two talk, and rules beside them.
+fn policy(setting: Setting) -> String {
+    let mut text = String::from("version = 1\n[segment.lan]\nsubnet = [\"10.77.0.0/16\"]\n");
+    let workload = |name: &str, number: u16, addresses: String| {
+        let [high, low] = number.to_be_bytes();
+        format!(
+            "[workload.{name}]\nsegment = \"lan\"\nmac = \"02:00:00:00:{high:02x}:{low:02x}\"\nip = [{addresses}]\nlabels = {{ app = \"{name}\" }}\n"
+        )
+    };
+    let addresses: Vec<_> = (0..CLIENT_ADDRESSES).map(|at| format!("\"10.77.{at}.1\"")).collect();
+    text += &workload("client", 1, addresses.join(", "));
+    text += &workload("server", 2, "\"10.77.0.2\"".to_owned());
+    for number in 3..=setting.ports {
+        let address = format!("\"10.77.{}.{}\"", 100 + number / 250, number % 250 + 1);
+        text += &workload(&format!("silent-{number}"), number, address);
+    }
+    let _ = writeln!(
+        text,
+        "[[rule]]\nname = \"measured\"\nfrom = \"app=client\"\nto = \"app=server\"\nallow = [\"udp/{FRAMES}\", \"udp/{ECHO}\", \"tcp/{ECHO}\", \"tcp/{STREAMS}\"]"
+    );
+    if setting.rules > 0 {
+        let networks = (setting.rules / 20).max(1);
+        text += "[cidr]\n";
+        for network in 0..networks {
+            let _ = writeln!(text, "net{network} = [\"10.{}.{}.0/24\"]", 100 + network / 256, network % 256);
+        }
+        for rule in 0..setting.rules {
+            let (network, port) = (rule % networks, 10_000 + rule % 4000);
+            let _ = writeln!(
+                text,
+                "[[rule]]\nname = \"beside-{rule}\"\nfrom = \"cidr:net{network}\"\nto = \"app=server\"\nallow = [\"tcp/{port}\"]"
+            );
+        }
+    }
+    text
+}

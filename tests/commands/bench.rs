@@ -1,0 +1,70 @@
+//! `bench`: whole runs in namespaces of its own, short ones; figures are not judged, only that they are there.
+
+use super::{Ran, septum};
+
+/// Runs a benchmark; `None`, said so, where the system refuses namespaces.
+fn bench(arguments: &[&str]) -> Option<Ran> {
+    let ran = septum(["bench", "--seconds", "0.1"].iter().chain(arguments));
+    if ran.status == 3 {
+        eprintln!("skipped: {}", ran.stderr);
+        return None;
+    }
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    Some(ran)
+}
+
+#[test]
+fn every_figure_is_told_in_every_form() {
+    let Some(ran) =
+        bench(&["-o", "json", "--rules", "0,20", "--figure", "frames,tcp,round-trip,connections"])
+    else {
+        return;
+    };
+    let document = ran.json();
+    let figures = document["figures"].as_array().expect("an array");
+    let told: Vec<_> = figures.iter().map(|row| (row["figure"].as_str(), row["rules"].as_u64())).collect();
+    let names = ["frames", "tcp", "round-trip", "connections"];
+    let expected: Vec<_> =
+        [0, 20].iter().flat_map(|rules| names.map(|name| (Some(name), Some(*rules)))).collect();
+    assert_eq!(told, expected);
+    for (row, value) in
+        figures.iter().zip(["delivered_per_s", "gbit_per_s", "p99_us", "per_s"].into_iter().cycle())
+    {
+        assert!(row[value].as_f64().is_some_and(|value| value > 0.0), "{row}");
+    }
+}
+
+#[test]
+fn the_switch_is_held_against_the_copy_loop_by_turns() {
+    let Some(ran) = bench(&["--limit", "--cycles", "4", "--figure", "frames,tcp", "-o", "csv"]) else {
+        return;
+    };
+    for value in ["limit-frames,10,,,64,1,,ratio,", "limit-tcp,10,,,,,1,placebo,"] {
+        assert!(ran.stdout.contains(value), "{value} in {}", ran.stdout);
+    }
+}
+
+#[test]
+fn the_figures_are_drawn() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let image = folder.path().join("figures.svg");
+    let path = image.to_str().expect("UTF-8");
+    if bench(&["--figure", "tcp", "--plot", path]).is_some() {
+        let image = std::fs::read_to_string(image).expect("an image");
+        assert!(image.starts_with("<svg") && image.contains("Gbit/s"), "{image}");
+    }
+}
+
+#[test]
+fn bad_arguments_are_told_before_anything_is_made() {
+    for (arguments, part) in [
+        (&["--size", "63"][..], "from 64 to 1518"),
+        (&["--seconds", "0"], "from 0.1 to 3600"),
+        (&["--ports", "1"], "2..=500"),
+        (&["--attach", "nobody-here", "nobody-there"], "nobody-here"),
+    ] {
+        let ran = septum(["bench"].iter().chain(arguments));
+        assert_eq!(ran.status, 2, "{arguments:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(part), "{arguments:?}: {}", ran.stderr);
+    }
+}
