@@ -12,6 +12,9 @@
 #[allow(dead_code, reason = "shared with other tests, which use the rest")]
 mod policies;
 
+#[path = "support/random.rs"]
+mod random;
+
 #[path = "diff/changes.rs"]
 mod changes;
 #[path = "diff/names.rs"]
@@ -21,9 +24,10 @@ mod small;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use changes::{Random, changed, runner};
+use changes::changed;
 use policies::{packets, parties, policy, today};
 use proptest::strategy::{Strategy, ValueTree};
+use random::{Random, runner, size};
 use septum_classifier::diff::{ChangedRegion, Comparison, DecidedBy, Difference, GateJudgement, Judgement};
 use septum_classifier::{Budget, Classifier};
 use septum_rules::endpoint::{Endpoint, Party};
@@ -31,10 +35,6 @@ use septum_rules::oracle::Oracle;
 use septum_rules::policy::Policy;
 use septum_rules::proto::{Layer4, Protocol};
 use septum_rules::verdict::{Decider, Decision, GateDecision};
-
-fn size(name: &str, default: usize) -> usize {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
-}
 
 fn differ(before: &Policy, after: &Policy, deciders: bool) -> Difference {
     let [old, new] = [before, after].map(|policy| Classifier::build(policy, today()).expect("within limits"));

@@ -1,19 +1,34 @@
 //! From a policy to a [`Classifier`]: the stages in their order.
 
+use std::sync::Arc;
+
 use septum_rules::date::Date;
 use septum_rules::policy::Policy;
+use septum_rules::selector::Alternative;
 use septum_rules::verdict::Gate;
 
-use crate::Classifier;
 use crate::addresses::Addresses;
 use crate::endpoint_class::EndpointClasses;
-use crate::identities::IdentitySet;
+use crate::identities::{Identity, IdentitySet};
 use crate::in_force::RulesInForce;
+use crate::intern::Interner;
 use crate::layer4;
 use crate::limits::{BuildError, Limits};
 use crate::split::Split;
 use crate::verdict_table::VerdictBuild;
 use crate::walk::{Sides, Walk};
+use crate::{Classifier, Tables};
+
+/// Who was told apart, and by what.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// What rules in force ask of endpoints, by number.
+    pub(crate) alternatives: Vec<Alternative>,
+    /// By number.
+    pub(crate) identities: Vec<Identity>,
+    /// Lists of alternatives, which identities have by number.
+    pub(crate) sets: Interner<u32>,
+}
 
 /// Compiles one policy for one day.
 #[derive(Clone, Debug)]
@@ -48,6 +63,14 @@ impl<'p> Builder<'p> {
     /// # Errors
     /// A [`BuildError`] names the limit that the policy exceeds; time and memory are bounded by the limits.
     pub fn build(self) -> Result<Classifier, BuildError> {
+        self.build_kept().map(|(classifier, _)| classifier)
+    }
+
+    /// Compiles, and keeps what [`crate::update`] needs of the way there.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub(crate) fn build_kept(self) -> Result<(Classifier, Kept), BuildError> {
         let Self { policy, now, limits, narrow } = self;
         // Values of address tries have 31 bits.
         let limits = Limits { identities: limits.identities.min(1 << 30), ..limits };
@@ -61,7 +84,7 @@ impl<'p> Builder<'p> {
         let sides = Sides { sources, destinations };
         let mut verdicts = VerdictBuild::new(policy, limits.table_entries)?;
         let trie = Walk::new(&rules, &layer4, &sides, split, &limits)?.run(&mut verdicts)?;
-        Ok(Classifier {
+        let tables = Tables {
             now,
             valid_until: rules.valid_until,
             addresses,
@@ -73,6 +96,10 @@ impl<'p> Builder<'p> {
             rules_in_force: rules.rules.len(),
             source_classes: sides.sources.len(),
             destination_classes: sides.destinations.len(),
-        })
+        };
+        let alternatives = rules.alternatives.iter().map(|alternative| (*alternative).clone()).collect();
+        let (identities, sets) = identities.into_parts();
+        let classifier = Classifier { tables: Arc::new(tables), overlay: None };
+        Ok((classifier, Kept { alternatives, identities, sets }))
     }
 }

@@ -168,7 +168,11 @@ impl<'a> Comparison<'a> {
     ///
     /// # Errors
     /// [`DiffError`] when there was too much to compare.
+    ///
+    /// # Panics
+    /// When one of the objects was updated since its compile.
     pub fn run(&self) -> Result<Difference, DiffError> {
+        [self.before, self.after].iter().for_each(|side| side.classifier.assert_plain());
         let parties = Parties::of(self);
         let packets = Packets::of(self);
         let judged = Judged::of(self);

@@ -109,18 +109,14 @@ impl<'p> IdentitySet<'p> {
     /// # Errors
     /// A limit, or [`BuildError::Unresolved`].
     pub(crate) fn workload(&mut self, workload: &Workload) -> Result<Identity, BuildError> {
-        let segment = self.policy.segments.get(workload.segment.index());
-        let segment =
-            segment.ok_or(BuildError::Unresolved { what: "segment", index: workload.segment.index() })?;
-        let default_allow = self.policy.settings.default_allow;
-        let role = Role {
-            isolated_in: (segment.isolated && !workload.promiscuous).then_some(workload.segment),
-            open_egress: workload.open.egress || default_allow,
-            open_ingress: workload.open.ingress || default_allow,
-            audit: workload.audit,
-        };
+        let role = role(self.policy, workload)?;
         let labels = self.sets.intern(&self.expressions.satisfied_by(workload))?;
         Ok(Identity { kind: Kind::Workload, role, labels, networks: self.no_set() })
+    }
+
+    /// All identities, and the lists of alternatives that they have by number.
+    pub(crate) fn into_parts(self) -> (Vec<Identity>, Interner<u32>) {
+        (self.identities, self.sets)
     }
 
     /// A gateway or the world, at no address yet.
@@ -137,33 +133,53 @@ impl<'p> IdentitySet<'p> {
     /// The form holds no number of this build: kind, role with the segment's name, then a digest for each label
     /// expression (requirements and values sorted) and each network (its name), sorted.
     pub(crate) fn keys(&self) -> Vec<IdentityKey> {
-        let digests: Vec<[u8; 32]> = self
-            .rules
-            .alternatives
-            .iter()
-            .map(|alternative| Sha256::digest(canonical(alternative, self.policy)).into())
-            .collect();
+        let digests: Vec<[u8; 32]> =
+            self.rules.alternatives.iter().map(|alternative| digest(alternative, self.policy)).collect();
         let key = |identity: &Identity| {
-            let mut hash = Sha256::new();
-            let role = identity.role;
-            let segment = role.isolated_in.map(|segment| &*self.policy.segments[segment.index()].name);
-            let (kind, egress, ingress) = (identity.kind, role.open_egress, role.open_ingress);
-            hash.update(format!("{kind:?} {segment:?} {egress} {ingress} {}\n", role.audit));
             let both = [identity.labels, identity.networks];
-            let mut parts: Vec<&[u8; 32]> = both
-                .iter()
-                .flat_map(|set| self.sets.get(*set))
-                .map(|alternative| &digests[*alternative as usize])
-                .collect();
-            parts.sort_unstable();
-            parts.dedup();
-            parts.into_iter().for_each(|part| hash.update(part));
-            let mut key = [0; 16];
-            key.copy_from_slice(&hash.finalize()[..16]);
-            IdentityKey(u128::from_be_bytes(key))
+            let parts = both.iter().flat_map(|set| self.sets.get(*set));
+            key(self.policy, identity, parts.map(|alternative| &digests[*alternative as usize]).collect())
         };
         self.identities.iter().map(key).collect()
     }
+}
+
+/// What the gates of a workload are like.
+///
+/// # Errors
+/// [`BuildError::Unresolved`] when its segment does not exist.
+pub(crate) fn role(policy: &Policy, workload: &Workload) -> Result<Role, BuildError> {
+    let segment = policy.segments.get(workload.segment.index());
+    let segment =
+        segment.ok_or(BuildError::Unresolved { what: "segment", index: workload.segment.index() })?;
+    let default_allow = policy.settings.default_allow;
+    Ok(Role {
+        isolated_in: (segment.isolated && !workload.promiscuous).then_some(workload.segment),
+        open_egress: workload.open.egress || default_allow,
+        open_ingress: workload.open.ingress || default_allow,
+        audit: workload.audit,
+    })
+}
+
+/// The stable key of an identity: SHA-256 over the canonical form, cut to 128 bits. `parts` are the digests of
+/// its label expressions and networks, in any order.
+pub(crate) fn key(policy: &Policy, identity: &Identity, mut parts: Vec<&[u8; 32]>) -> IdentityKey {
+    let mut hash = Sha256::new();
+    let role = identity.role;
+    let segment = role.isolated_in.map(|segment| &*policy.segments[segment.index()].name);
+    let (kind, egress, ingress) = (identity.kind, role.open_egress, role.open_ingress);
+    hash.update(format!("{kind:?} {segment:?} {egress} {ingress} {}\n", role.audit));
+    parts.sort_unstable();
+    parts.dedup();
+    parts.into_iter().for_each(|part| hash.update(part));
+    let mut key = [0; 16];
+    key.copy_from_slice(&hash.finalize()[..16]);
+    IdentityKey(u128::from_be_bytes(key))
+}
+
+/// The digest of an alternative, for [`key`].
+pub(crate) fn digest(alternative: &Alternative, policy: &Policy) -> [u8; 32] {
+    Sha256::digest(canonical(alternative, policy)).into()
 }
 
 /// The canonical text of an alternative that names labels or a network. Values are quoted, so no two differ

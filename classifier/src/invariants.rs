@@ -50,7 +50,11 @@ pub struct InvariantChecker<'c> {
 
 impl<'c> InvariantChecker<'c> {
     /// `policy` is the one that `classifier` was compiled from.
+    ///
+    /// # Panics
+    /// When the object was updated since its compile.
     pub fn new(classifier: &'c Classifier, policy: &'c Policy) -> Self {
+        classifier.assert_plain();
         let oracle = Oracle::new(policy, classifier.now());
         let parties = parties(&oracle);
         Self { classifier, oracle, parties }

@@ -80,6 +80,7 @@ mod items;
 mod layer4;
 mod limits;
 mod lookup;
+mod overlay;
 mod pair_matrix;
 mod parts;
 mod pattern;
@@ -91,14 +92,19 @@ mod rule_trie;
 mod simd;
 mod split;
 mod stats;
+mod tables;
 mod undecided;
+pub mod update;
 mod verdict_table;
 mod walk;
+
+use std::sync::Arc;
 
 use septum_rules::date::Date;
 use septum_rules::identity::{IdentityId, IdentityKey};
 use septum_rules::policy::Policy;
-use septum_rules::proto::Layer4;
+
+use self::tables::Tables;
 
 pub use self::builder::Builder;
 pub use self::explain::Explanation;
@@ -112,22 +118,13 @@ pub use self::verdict_table::{GateEntry, VerdictEntry, VerdictId};
 
 /// A compiled policy. Immutable, `Send` and `Sync`; share it in an `Arc`.
 ///
+/// A clone shares the tables; see [`update`] for what makes another object of one without a compile.
 /// Identities and verdicts of one object mean nothing in another.
 #[derive(Clone)]
 pub struct Classifier {
-    now: Date,
-    valid_until: Option<Date>,
-    addresses: addresses::Addresses,
-    /// By identity.
-    keys: Box<[IdentityKey]>,
-    layer4: layer4::Layer4Classes,
-    /// By layer-4 class: its lowest packet.
-    representatives: Box<[Layer4]>,
-    trie: rule_trie::RuleTrie,
-    verdicts: verdict_table::VerdictTable,
-    rules_in_force: usize,
-    source_classes: usize,
-    destination_classes: usize,
+    pub(crate) tables: Arc<Tables>,
+    /// What has changed since the tables were compiled.
+    pub(crate) overlay: Option<Arc<overlay::Overlay>>,
 }
 
 impl Classifier {
@@ -146,12 +143,12 @@ impl Classifier {
 
     /// The first day on which a rule that holds here holds no more: from then on another object is due.
     pub fn valid_until(&self) -> Option<Date> {
-        self.valid_until
+        self.overlay.as_ref().map_or(self.tables.valid_until, |overlay| overlay.valid_until)
     }
 
     /// The number of identities; their ids run from zero below it.
     pub fn identity_count(&self) -> usize {
-        self.trie.identities()
+        self.trie.identities() + self.overlay.as_ref().map_or(0, |overlay| overlay.identities.len())
     }
 
     /// The stable key of an identity: equal in every object that tells the same things apart.
@@ -159,6 +156,12 @@ impl Classifier {
     /// # Panics
     /// When the identity is of another object and out of range.
     pub fn identity_key(&self, identity: IdentityId) -> IdentityKey {
-        self.keys[identity.index()]
+        match &self.overlay {
+            Some(overlay) if identity.0 >= overlay.first_identity => {
+                let at = identity.0 - overlay.first_identity;
+                overlay.identities.get(at as usize).expect("an identity of this object").1
+            }
+            _ => self.keys[identity.index()],
+        }
     }
 }

@@ -19,6 +19,11 @@ impl Classifier {
     /// The identity of an address: its workload's, its gateway's, or the world's at that address.
     #[inline]
     pub fn identify(&self, address: IpAddr) -> IdentityId {
+        if let Some(overlay) = &self.overlay
+            && let Some(identity) = overlay.addresses.get(&address)
+        {
+            return IdentityId(*identity);
+        }
         IdentityId(match address {
             IpAddr::V4(address) => self.addresses.ipv4.get(address.to_bits()),
             IpAddr::V6(address) => self.addresses.ipv6.get(address.to_bits()),
@@ -41,7 +46,8 @@ impl Classifier {
         match (party.endpoint, party.address) {
             (Endpoint::Init, _) => self.init_identity(),
             (Endpoint::Workload(workload), address) => {
-                let without = self.addresses.workloads[workload.index()];
+                let overlaid = self.overlay.as_ref().and_then(|overlay| overlay.workloads.get(&workload.0));
+                let without = overlaid.copied().unwrap_or_else(|| self.addresses.workloads[workload.index()]);
                 match address {
                     None => without.none,
                     Some(IpAddr::V4(address)) if address.is_unspecified() => without.unspecified_ipv4,
@@ -61,6 +67,9 @@ impl Classifier {
     /// Never for identities that came from this object.
     #[inline]
     pub fn lookup(&self, source: IdentityId, destination: IdentityId, layer4: Layer4) -> VerdictId {
+        if let Some(overlay) = &self.overlay {
+            return self.lookup_overlaid(overlay, source, destination, layer4);
+        }
         let class = self.layer4.class(layer4);
         let program = self.trie.program(source.0, destination.0);
         VerdictId(self.trie.verdict(program, class))
@@ -73,6 +82,12 @@ impl Classifier {
     /// # Panics
     /// Never for identities that came from this object.
     pub fn lookup_burst(&self, flows: &[(IdentityId, IdentityId, Layer4)], verdicts: &mut [VerdictId]) {
+        if let Some(overlay) = &self.overlay {
+            for (verdict, (source, destination, layer4)) in verdicts.iter_mut().zip(flows) {
+                *verdict = self.lookup_overlaid(overlay, *source, *destination, *layer4);
+            }
+            return;
+        }
         const STAGE: usize = 64;
         let (mut classes, mut programs) = ([0_u32; STAGE], [Program::default(); STAGE]);
         for (flows, verdicts) in flows.chunks(STAGE).zip(verdicts.chunks_mut(STAGE)) {
@@ -108,12 +123,16 @@ impl Classifier {
     /// Never for a verdict that came from this object.
     #[inline]
     pub fn verdict(&self, verdict: VerdictId) -> &VerdictEntry {
-        &self.verdicts.entries()[verdict.index()]
+        match self.verdicts.entries().get(verdict.index()) {
+            Some(entry) => entry,
+            None => self.overlaid_verdict(verdict),
+        }
     }
 
     /// The number of verdicts; their ids run from zero below it.
     pub fn verdict_count(&self) -> usize {
-        self.verdicts.entries().len()
+        let overlaid = self.overlay.as_ref().map_or(0, |overlay| overlay.verdicts.len());
+        self.verdicts.entries().len() + overlaid
     }
 
     /// A verdict in full: both gates, with the audited rules that matched. Allocates.
@@ -121,7 +140,10 @@ impl Classifier {
     /// # Panics
     /// Never for a verdict that came from this object.
     pub fn decision(&self, verdict: VerdictId) -> Decision {
-        self.verdicts.decision(verdict)
+        match &self.overlay {
+            Some(overlay) if verdict.0 >= overlay.first_verdict => overlay.decision(self.verdict(verdict)),
+            _ => self.verdicts.decision(verdict),
+        }
     }
 
     /// What becomes of the packet that opens this flow, in the reference evaluator's words. Allocates.

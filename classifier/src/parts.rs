@@ -13,7 +13,11 @@ impl Classifier {
     /// Disjoint parts of `service`, each with one packet of it: for any pair of parties, all packets of a part share
     /// a verdict. Together they are the service; of `any`, one protocol stands for all that no rule tells apart
     /// (253, for experiments, RFC 3692, where no rule names them).
+    ///
+    /// # Panics
+    /// When the object was updated since its compile.
     pub fn parts(&self, service: Service) -> Vec<(Service, Layer4)> {
+        self.assert_plain();
         let mut parts = Vec::new();
         for protocol in self.protocols(service.protocol) {
             let [sources, destinations] = self.layer4.edges(protocol);

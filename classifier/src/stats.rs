@@ -44,12 +44,14 @@ pub struct MemoryUsage {
     pub verdicts: usize,
     /// What only questions need: identity keys, a packet of each layer-4 class.
     pub cold: usize,
+    /// What has changed since the compile.
+    pub overlay: usize,
 }
 
 impl MemoryUsage {
     /// All of it.
     pub const fn total(&self) -> usize {
-        self.addresses + self.layer4 + self.pairs + self.programs + self.verdicts + self.cold
+        self.addresses + self.layer4 + self.pairs + self.programs + self.verdicts + self.cold + self.overlay
     }
 }
 
@@ -80,6 +82,7 @@ impl Classifier {
             programs,
             verdicts: self.verdicts.memory(),
             cold: size_of_val(&*self.keys) + size_of_val(&*self.representatives),
+            overlay: self.overlay.as_ref().map_or(0, |overlay| overlay.memory()),
         }
     }
 }

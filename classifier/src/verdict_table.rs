@@ -176,41 +176,41 @@ impl<'p> VerdictBuild<'p> {
             return Err(BuildError::Table { table: "verdicts", limit: self.limit });
         }
         let number = self.entries.len() as u32;
-        self.entries.push(self.entry(outcome));
+        self.entries.push(entry(self.policy, outcome));
         self.numbers.insert(outcome, number);
         Ok(number)
     }
+}
 
-    fn entry(&self, Outcome { egress, ingress, overruled }: Outcome) -> VerdictEntry {
-        let (verdict, refusing) = match overruled {
-            Some(refusal) => (Verdict::Deny(refusal), None),
-            None if !egress.passes() => (Verdict::Deny(Refusal::Egress), Some(egress)),
-            None if !ingress.passes() => (Verdict::Deny(Refusal::Ingress), Some(ingress)),
-            None => (Verdict::Allow, None),
-        };
-        let rule = match verdict {
-            Verdict::Allow => ingress.rule().or(egress.rule()),
-            _ => refusing.and_then(GateEntry::rule),
-        };
-        let log_of = |rule: RuleId| self.policy.rules[rule.index()].log;
-        let log = match (verdict, refusing) {
-            (Verdict::Allow, _) => {
-                let modes = [egress, ingress].into_iter().filter_map(GateEntry::rule).map(log_of);
-                modes.max_by_key(|mode| talkativeness(*mode))
-            }
-            (_, Some(gate)) => gate.rule().map(log_of),
-            _ => None,
-        };
-        let told =
-            refusing.and_then(GateEntry::rule).and_then(|rule| self.policy.rules[rule.index()].deny_with);
-        let deny_with = match overruled {
-            Some(Refusal::Undescribed) => DenyWith::Drop,
-            _ => told.unwrap_or(self.policy.settings.deny_with),
-        };
-        let records = |gate: GateEntry| gate.audited && !gate.admits || gate.audited_rules != 0;
-        let audited = overruled.is_none() && (records(egress) || records(ingress));
-        VerdictEntry { verdict, egress, ingress, rule, log: log.unwrap_or_default(), deny_with, audited }
-    }
+/// What an outcome is, with the attributes of the rules that decide it.
+pub(crate) fn entry(policy: &Policy, Outcome { egress, ingress, overruled }: Outcome) -> VerdictEntry {
+    let (verdict, refusing) = match overruled {
+        Some(refusal) => (Verdict::Deny(refusal), None),
+        None if !egress.passes() => (Verdict::Deny(Refusal::Egress), Some(egress)),
+        None if !ingress.passes() => (Verdict::Deny(Refusal::Ingress), Some(ingress)),
+        None => (Verdict::Allow, None),
+    };
+    let rule = match verdict {
+        Verdict::Allow => ingress.rule().or(egress.rule()),
+        _ => refusing.and_then(GateEntry::rule),
+    };
+    let log_of = |rule: RuleId| policy.rules[rule.index()].log;
+    let log = match (verdict, refusing) {
+        (Verdict::Allow, _) => {
+            let modes = [egress, ingress].into_iter().filter_map(GateEntry::rule).map(log_of);
+            modes.max_by_key(|mode| talkativeness(*mode))
+        }
+        (_, Some(gate)) => gate.rule().map(log_of),
+        _ => None,
+    };
+    let told = refusing.and_then(GateEntry::rule).and_then(|rule| policy.rules[rule.index()].deny_with);
+    let deny_with = match overruled {
+        Some(Refusal::Undescribed) => DenyWith::Drop,
+        _ => told.unwrap_or(policy.settings.deny_with),
+    };
+    let records = |gate: GateEntry| gate.audited && !gate.admits || gate.audited_rules != 0;
+    let audited = overruled.is_none() && (records(egress) || records(ingress));
+    VerdictEntry { verdict, egress, ingress, rule, log: log.unwrap_or_default(), deny_with, audited }
 }
 
 /// Orders log modes by how much they write.

@@ -11,9 +11,10 @@ use septum_rules::policy::Policy;
 use septum_rules::port_range::PortRange;
 use septum_rules::proto::{Layer4, Protocol, Service};
 
-use crate::changes::{Random, changed, runner};
+use crate::changes::changed;
 use crate::policies::policy;
-use crate::{Pair, differ, size};
+use crate::random::{Random, runner, size};
+use crate::{Pair, differ};
 
 /// The same policy, its networks and ports folded into a small universe.
 fn folded(mut policy: Policy) -> Policy {

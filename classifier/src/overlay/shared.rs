@@ -1,0 +1,139 @@
+//! A map and a list whose clones share all but what is changed afterwards.
+//!
+//! Both are cut into shares behind reference counts; a change copies the share it falls in, if anybody else has it,
+//! and no other. Cost of a clone: one count a share; of a change: at most one share.
+
+use std::hash::Hash;
+use std::sync::Arc;
+
+use ahash::RandomState;
+use hashbrown::HashTable;
+
+/// Shares of a map.
+const SHARES: usize = 64;
+/// Items of one share of a list.
+const PAGE: usize = 64;
+
+type Share<K, V> = Arc<HashTable<(K, V)>>;
+
+/// A map.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedMap<K, V> {
+    hasher: RandomState,
+    /// Empty until something is put in.
+    shares: Box<[Share<K, V>]>,
+    len: usize,
+}
+
+impl<K, V> Default for SharedMap<K, V> {
+    fn default() -> Self {
+        Self { hasher: RandomState::new(), shares: Box::default(), len: 0 }
+    }
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> SharedMap<K, V> {
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+        if self.len == 0 {
+            return None;
+        }
+        let hash = self.hasher.hash_one(key);
+        self.shares[share(hash)].find(hash, |(known, _)| known == key).map(|(_, value)| value)
+    }
+
+    pub(crate) fn insert(&mut self, key: K, value: V) {
+        if self.shares.is_empty() {
+            let empty = Arc::new(HashTable::new());
+            self.shares = (0..SHARES).map(|_| Arc::clone(&empty)).collect();
+        }
+        let Self { hasher, shares, len } = self;
+        let hash = hasher.hash_one(&key);
+        let table = Arc::make_mut(&mut shares[share(hash)]);
+        match table.find_mut(hash, |(known, _)| *known == key) {
+            Some((_, known)) => *known = value,
+            None => {
+                table.insert_unique(hash, (key, value), |(known, _)| hasher.hash_one(known));
+                *len += 1;
+            }
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.shares.iter().flat_map(|share| share.iter().map(|(_, value)| value))
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        size_of_val(&*self.shares) + self.len * size_of::<(K, V)>()
+    }
+}
+
+/// The highest bits choose it: the table uses the lowest, and the seven highest only to compare.
+fn share(hash: u64) -> usize {
+    (hash >> 48) as usize % SHARES
+}
+
+/// A list that only grows.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedList<T> {
+    pages: Vec<Arc<Vec<T>>>,
+    len: usize,
+}
+
+impl<T> Default for SharedList<T> {
+    fn default() -> Self {
+        Self { pages: Vec::new(), len: 0 }
+    }
+}
+
+impl<T: Clone> SharedList<T> {
+    pub(crate) fn get(&self, at: usize) -> Option<&T> {
+        self.pages.get(at / PAGE)?.get(at % PAGE)
+    }
+
+    pub(crate) fn push(&mut self, item: T) {
+        if self.len.is_multiple_of(PAGE) {
+            self.pages.push(Arc::new(Vec::with_capacity(1)));
+        }
+        let page = self.pages.last_mut().expect("there is room for one more");
+        Arc::make_mut(page).push(item);
+        self.len += 1;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn memory(&self) -> usize {
+        self.pages.len() * size_of::<Arc<Vec<T>>>() + self.len * size_of::<T>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clone_keeps_what_it_had() {
+        let (mut map, mut list) = (SharedMap::default(), SharedList::default());
+        let mut kept = Vec::new();
+        for number in 0..1000_u32 {
+            if number % 100 == 0 {
+                kept.push((map.clone(), list.clone(), number));
+            }
+            map.insert(number, number + 1);
+            map.insert(7, number);
+            list.push(number);
+        }
+        assert_eq!((map.len(), list.len()), (1000, 1000));
+        for (map, list, number) in kept {
+            let next = number.max(8);
+            assert_eq!((map.get(&next), list.get(number as usize)), (None, None));
+            assert_eq!(map.get(&7).copied(), number.checked_sub(1));
+            assert!((8..number).all(|at| map.get(&at) == Some(&(at + 1))));
+            assert!((0..number).all(|at| list.get(at as usize) == Some(&at)));
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What a pair of identities does with layer 4, from the rules that apply to it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use septum_rules::identity::{RuleId, SegmentId};
+use septum_rules::policy::Policy;
+use septum_rules::port_range::PortRange;
+use septum_rules::proto::{Layer4, Protocol, Service};
+use septum_rules::rule::{Action, Except, Rule, Tier};
+use septum_rules::verdict::{Decider, Gate, Refusal};
+
+use super::UpdateError;
+use crate::GateEntry;
+use crate::identities::{Identity, Kind};
+use crate::overlay::{Overlay, PairProgram, Sheet};
+use crate::verdict_table::{Outcome, entry};
+
+/// Both ends of a pair, as far as gates differ by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Ends {
+    egress: End,
+    ingress: End,
+    isolated: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct End {
+    has_gate: bool,
+    open: bool,
+    audit: bool,
+}
+
+impl Ends {
+    pub(super) fn of(source: &Identity, destination: &Identity) -> Self {
+        let end = |identity: &Identity, open| End {
+            has_gate: identity.kind == Kind::Workload,
+            open,
+            audit: identity.role.audit,
+        };
+        let segment: Option<SegmentId> = source.role.isolated_in;
+        Self {
+            egress: end(source, source.role.open_egress),
+            ingress: end(destination, destination.role.open_ingress),
+            isolated: segment.is_some() && segment == destination.role.isolated_in,
+        }
+    }
+}
+
+/// A rule that applies to a pair, with the holes that apply, too.
+pub(super) struct Item<'p> {
+    id: RuleId,
+    rule: &'p Rule,
+    holes: Vec<&'p Except>,
+}
+
+impl<'p> Item<'p> {
+    pub(super) fn new(policy: &'p Policy, id: RuleId, holes: &[usize]) -> Self {
+        let rule = &policy.rules[id.index()];
+        Self { id, rule, holes: holes.iter().map(|hole| &rule.except[*hole]).collect() }
+    }
+
+    fn services(&self) -> impl Iterator<Item = &Service> {
+        self.rule.services.iter().chain(self.holes.iter().flat_map(|hole| &hole.services))
+    }
+
+    fn matches(&self, layer4: Layer4) -> bool {
+        let is_hole = |hole: &&Except| hole.services.iter().any(|service| service.matches(layer4));
+        self.rule.serves(layer4) && !self.holes.iter().any(is_hole)
+    }
+}
+
+/// Makes programs, and puts the verdicts in which they end into an overlay.
+pub(super) struct Verdicts<'a> {
+    policy: &'a Policy,
+    overlay: &'a mut Overlay,
+    /// Of this change: a rule's attributes may have been others before.
+    numbers: HashMap<Outcome, u32, ahash::RandomState>,
+    audited_rules: HashMap<Vec<RuleId>, u32, ahash::RandomState>,
+}
+
+impl<'a> Verdicts<'a> {
+    pub(super) fn new(policy: &'a Policy, overlay: &'a mut Overlay) -> Self {
+        Self { policy, overlay, numbers: HashMap::default(), audited_rules: HashMap::default() }
+    }
+
+    /// The program of a pair; `items` are in the order of evaluation.
+    pub(super) fn program(
+        &mut self,
+        ends: Ends,
+        items: &[Item<'_>],
+        most_cells: usize,
+    ) -> Result<PairProgram, UpdateError> {
+        let services = || items.iter().flat_map(Item::services);
+        let named: BTreeSet<Protocol> = services().filter_map(|service| service.protocol).collect();
+        let unnamed = (0..=u8::MAX).rev().map(Protocol).find(|protocol| !named.contains(protocol));
+        let protocols = named.iter().map(|protocol| (Some(*protocol), *protocol));
+        let rest = (None, unnamed.unwrap_or_default());
+        let mut sheets = Vec::with_capacity(named.len() + 1);
+        let mut cells = 0;
+        for (protocol, shown) in protocols.chain([rest]) {
+            let speaking =
+                || services().filter(|service| service.protocol.is_none() || service.protocol == protocol);
+            let sources = firsts(speaking().map(|service| service.source));
+            let destinations = firsts(speaking().map(|service| service.destination));
+            cells += sources.len() * destinations.len();
+            if cells > most_cells {
+                return Err(UpdateError::NeedsCompile("a pair of identities has many services"));
+            }
+            let mut verdicts = Vec::with_capacity(sources.len() * destinations.len());
+            for source in &sources {
+                for destination in &destinations {
+                    let layer4 = Layer4 { protocol: shown, source: *source, destination: *destination };
+                    let outcome = Outcome {
+                        egress: self.gate(Gate::Egress, ends.egress, items, layer4),
+                        ingress: self.gate(Gate::Ingress, ends.ingress, items, layer4),
+                        overruled: ends.isolated.then_some(Refusal::Isolation),
+                    };
+                    verdicts.push(self.number(outcome));
+                }
+            }
+            sheets.push(Sheet {
+                protocol,
+                sources: sources.into(),
+                destinations: destinations.into(),
+                verdicts: verdicts.into(),
+            });
+        }
+        Ok(PairProgram { sheets: sheets.into() })
+    }
+
+    fn gate(&mut self, gate: Gate, end: End, items: &[Item<'_>], layer4: Layer4) -> GateEntry {
+        if !end.has_gate {
+            return GateEntry::NO_GATE;
+        }
+        let mut audited_rules = Vec::new();
+        let mut passed: Option<Tier> = None;
+        let mut decided = (end.open, Decider::Default);
+        for item in items {
+            let rule = item.rule;
+            if passed == Some(rule.tier) || !rule.stands_at(gate) || !item.matches(layer4) {
+                continue;
+            }
+            match rule.action {
+                _ if rule.audit => audited_rules.push(item.id),
+                Action::Pass => passed = Some(rule.tier),
+                Action::Allow | Action::Deny => {
+                    decided = (rule.action == Action::Allow, Decider::Rule(item.id));
+                    break;
+                }
+            }
+        }
+        let (admits, decider) = decided;
+        GateEntry { admits, decider, audited: end.audit, audited_rules: self.audited(audited_rules) }
+    }
+
+    fn audited(&mut self, rules: Vec<RuleId>) -> u32 {
+        if rules.is_empty() {
+            return 0;
+        }
+        let lists = &mut self.overlay.audited_rules;
+        *self.audited_rules.entry(rules).or_insert_with_key(|rules| {
+            lists.push(Arc::from(&**rules));
+            lists.len() as u32 - 1
+        })
+    }
+
+    fn number(&mut self, outcome: Outcome) -> u32 {
+        let Self { policy, overlay, numbers, .. } = self;
+        *numbers.entry(outcome).or_insert_with(|| {
+            overlay.verdicts.push(entry(policy, outcome));
+            overlay.first_verdict + overlay.verdicts.len() as u32 - 1
+        })
+    }
+}
+
+/// Where intervals begin, the first at zero.
+fn firsts(ranges: impl Iterator<Item = PortRange>) -> Vec<u16> {
+    let mut firsts = vec![0];
+    for range in ranges {
+        firsts.push(range.first());
+        firsts.extend(range.last().checked_add(1));
+    }
+    firsts.sort_unstable();
+    firsts.dedup();
+    firsts
+}

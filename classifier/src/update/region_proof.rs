@@ -1,0 +1,282 @@
+//! What a change touches, proved before anybody can have the new object.
+//!
+//! It shares no code with what makes an overlay. Programs: for every touched pair a party of each identity stands for
+//! all (that they are alike is what an identity means, and is itself proved where identities change); the rules of
+//! the pair are found by what they ask of the destination, and asked, selector by selector, of the two parties; then
+//! both gates are evaluated as the reference evaluator does it, for one packet of every part that rules or overlay
+//! tell apart, and compared with what a lookup in the new object says.
+//!
+//! Identities: of every party that gets another one, the label expressions (found by another index), networks and gates
+//! are compared with those of its identity.
+
+use std::collections::BTreeSet;
+
+use septum_rules::endpoint::{Endpoint, Party};
+use septum_rules::identity::{IdentityId, RuleId};
+use septum_rules::policy::Policy;
+use septum_rules::proto::{Layer4, Protocol, Service};
+use septum_rules::rule::{Action, Rule, Tier};
+use septum_rules::selector::{Alternative, Selector};
+use septum_rules::verdict::{Decider, Decision, Gate, GateDecision, Refusal, Verdict};
+use septum_rules::workload::Workload;
+
+use super::claims::behind;
+use super::{UpdateError, Updater};
+use crate::identities::Kind;
+use crate::overlay::pair;
+use crate::{Classifier, Witness};
+
+impl Updater {
+    /// Proves what `candidate` says of some pairs of identities; gives the number of packets that were compared.
+    pub(super) fn prove_pairs(
+        &mut self,
+        candidate: &Classifier,
+        pairs: &[(u32, u32)],
+    ) -> Result<usize, UpdateError> {
+        let mut by_destination: Vec<(u32, u32)> = pairs.iter().map(|(from, to)| (*to, *from)).collect();
+        by_destination.sort_unstable();
+        let mut packets = 0;
+        for group in by_destination.chunk_by(|one, other| one.0 == other.0) {
+            let to = group[0].0;
+            let Some(destination) = self.representative(candidate, to)? else { continue };
+            let mut arriving: Vec<RuleId> = self.rules.arriving(&self.identities, to).collect();
+            arriving.sort_unstable();
+            arriving.dedup();
+            arriving.retain(|id| matches(&self.policy, &self.policy.rules[id.index()].to, destination));
+            for (_, from) in group {
+                let Some(source) = self.representative(candidate, *from)? else { continue };
+                let policy = &self.policy;
+                let leaves = |id: &RuleId| matches(policy, &policy.rules[id.index()].from, source);
+                let mut rules: Vec<RuleId> = arriving.iter().copied().filter(leaves).collect();
+                rules.sort_by(|a, b| policy.rules[a.index()].evaluation_order(&policy.rules[b.index()]));
+                packets += self.prove_pair(candidate, (*from, to), (source, destination), &rules)?;
+            }
+        }
+        Ok(packets)
+    }
+
+    fn prove_pair(
+        &self,
+        candidate: &Classifier,
+        (from, to): (u32, u32),
+        (source, destination): (Party, Party),
+        rules: &[RuleId],
+    ) -> Result<usize, UpdateError> {
+        let policy = &self.policy;
+        let mut compared = 0;
+        for layer4 in self.packets((from, to), rules) {
+            compared += 1;
+            let gate = |gate| gate_decision(policy, gate, source, destination, layer4, rules);
+            let mut meant = Decision::of_gates(gate(Gate::Egress), gate(Gate::Ingress));
+            if is_isolated(policy, source, destination) {
+                meant.verdict = Verdict::Deny(Refusal::Isolation);
+            }
+            let verdict = candidate.lookup(IdentityId(from), IdentityId(to), layer4);
+            let compiled = candidate.decision(verdict);
+            if compiled != meant || candidate.verdict(verdict).rule != meant.rule() {
+                return Err(mismatch(source, destination, layer4, meant, compiled));
+            }
+        }
+        Ok(compared)
+    }
+
+    /// One packet of every part at layer 4 on which neither rules nor overlay change.
+    fn packets(&self, (from, to): (u32, u32), rules: &[RuleId]) -> Vec<Layer4> {
+        let services: Vec<&Service> = rules
+            .iter()
+            .map(|id| &self.policy.rules[id.index()])
+            .flat_map(|rule| rule.services.iter().chain(rule.except.iter().flat_map(|hole| &hole.services)))
+            .collect();
+        let program = self.overlay.pairs.get(&pair(from, to));
+        let sheets = program.iter().flat_map(|program| program.sheets.iter());
+        let mut protocols: BTreeSet<Protocol> = services.iter().filter_map(|it| it.protocol).collect();
+        protocols.extend(sheets.clone().filter_map(|sheet| sheet.protocol));
+        protocols.extend((0..=u8::MAX).map(Protocol).find(|protocol| !protocols.contains(protocol)));
+        let mut packets = Vec::new();
+        for protocol in protocols {
+            let (mut sources, mut destinations) = (BTreeSet::from([0]), BTreeSet::from([0]));
+            for service in services.iter().filter(|it| it.protocol.is_none_or(|it| it == protocol)) {
+                for (edges, range) in
+                    [(&mut sources, service.source), (&mut destinations, service.destination)]
+                {
+                    edges.insert(range.first());
+                    edges.extend(range.last().checked_add(1));
+                }
+            }
+            for sheet in sheets.clone().filter(|sheet| sheet.protocol.is_none_or(|it| it == protocol)) {
+                sources.extend(&sheet.sources);
+                destinations.extend(&sheet.destinations);
+            }
+            for source in sources {
+                packets.extend(
+                    destinations.iter().map(|destination| Layer4::ports(protocol, source, *destination)),
+                );
+            }
+        }
+        packets
+    }
+
+    /// Somebody who has the identity; `None` where nobody has it any more.
+    fn representative(
+        &mut self,
+        candidate: &Classifier,
+        identity: u32,
+    ) -> Result<Option<Party>, UpdateError> {
+        while let Some(party) = self.identities.members[identity as usize].last().copied() {
+            if self.has(candidate, party, identity) {
+                return Ok(Some(party));
+            }
+            self.identities.members[identity as usize].pop();
+            // A stretch of the world is long: its next addresses are as good.
+            let next = std::iter::successors(party.address, |address| behind(*address)).skip(1).take(64);
+            let world = next.map(|address| Party { endpoint: Endpoint::World, address: Some(address) });
+            if party.endpoint == Endpoint::World
+                && let Some(other) = world.into_iter().find(|other| self.has(candidate, *other, identity))
+            {
+                self.identities.members[identity as usize].push(other);
+            }
+        }
+        if self.identities.identities[identity as usize].kind == Kind::World
+            && identity != candidate.addresses.world.0
+        {
+            return Err(UpdateError::NeedsCompile("no address stands for a part of the world"));
+        }
+        Ok(None)
+    }
+
+    fn has(&self, candidate: &Classifier, party: Party, identity: u32) -> bool {
+        // A workload that was not added after all.
+        if matches!(party.endpoint, Endpoint::Workload(id) if id.index() >= self.policy.workloads.len()) {
+            return false;
+        }
+        let is_own = match party.address {
+            Some(address) if !address.is_unspecified() => self.party_at(address).endpoint == party.endpoint,
+            _ => true,
+        };
+        is_own && candidate.identify_party(party).0 == identity
+    }
+
+    /// Proves that a party has the identity that its labels, networks and gates make.
+    pub(super) fn prove_party(&self, candidate: &Classifier, party: Party) -> Result<(), UpdateError> {
+        let number = candidate.identify_party(party).0;
+        let identity = self.identities.identities[number as usize];
+        let workload = workload(&self.policy, party);
+        let labels = workload.map_or_else(Vec::new, |it| self.identities.expressions_again(&it.labels));
+        let contains = |alternative: &Alternative| match (alternative, party.address) {
+            (Alternative::Network(network), Some(address)) => {
+                self.policy.networks[network.index()].contains(address)
+            }
+            _ => false,
+        };
+        let networks = (0..).zip(&self.identities.alternatives).filter(|(_, it)| contains(it));
+        let networks: Vec<u32> = networks.map(|(number, _)| number).collect();
+        let kind = match party.endpoint {
+            Endpoint::Workload(_) => Kind::Workload,
+            Endpoint::Gateway(_) => Kind::Gateway,
+            Endpoint::World => Kind::World,
+            Endpoint::Init => Kind::Init,
+        };
+        let role = identity.role;
+        let default_allow = self.policy.settings.default_allow;
+        let is_alike = workload.is_none_or(|it| {
+            let isolated = self.policy.segments[it.segment.index()].isolated && !it.promiscuous;
+            role.open_egress == (it.open.egress || default_allow)
+                && role.open_ingress == (it.open.ingress || default_allow)
+                && role.audit == it.audit
+                && role.isolated_in == isolated.then_some(it.segment)
+        });
+        let sets = [identity.labels, identity.networks].map(|set| self.identities.sets.get(set));
+        if identity.kind == kind && is_alike && sets == [&*labels, &*networks] {
+            return Ok(());
+        }
+        // Any packet from it may show the difference; the party is what matters.
+        let nothing = || GateDecision::no_gate();
+        let decision = || Decision::of_gates(nothing(), nothing());
+        Err(mismatch(party, party, Layer4::default(), decision(), decision()))
+    }
+}
+
+fn workload(policy: &Policy, party: Party) -> Option<&Workload> {
+    match party.endpoint {
+        Endpoint::Workload(id) => Some(&policy.workloads[id.index()]),
+        _ => None,
+    }
+}
+
+fn is_isolated(policy: &Policy, source: Party, destination: Party) -> bool {
+    let (Some(source), Some(destination)) = (workload(policy, source), workload(policy, destination)) else {
+        return false;
+    };
+    source.segment == destination.segment
+        && policy.segments[source.segment.index()].isolated
+        && !(source.promiscuous || destination.promiscuous)
+}
+
+fn matches(policy: &Policy, selector: &Selector, party: Party) -> bool {
+    selector.alternatives.iter().any(|alternative| match alternative {
+        Alternative::Any => party.endpoint != Endpoint::Init,
+        Alternative::World => party.endpoint == Endpoint::World,
+        Alternative::Network(network) => {
+            party.address.is_some_and(|address| policy.networks[network.index()].contains(address))
+        }
+        Alternative::Labels(expression) => {
+            workload(policy, party).is_some_and(|workload| expression.matches(&workload.labels))
+        }
+    })
+}
+
+/// What a gate says; `rules` are those that mean both parties, in the order of evaluation.
+fn gate_decision(
+    policy: &Policy,
+    gate: Gate,
+    source: Party,
+    destination: Party,
+    layer4: Layer4,
+    rules: &[RuleId],
+) -> GateDecision {
+    let (owner, is_open) = match gate {
+        Gate::Egress => (workload(policy, source), workload(policy, source).is_some_and(|it| it.open.egress)),
+        Gate::Ingress => {
+            (workload(policy, destination), workload(policy, destination).is_some_and(|it| it.open.ingress))
+        }
+    };
+    let Some(owner) = owner else { return GateDecision::no_gate() };
+    let is_meant = |rule: &Rule| {
+        rule.stands_at(gate)
+            && rule.serves(layer4)
+            && !rule.except.iter().any(|hole| {
+                matches(policy, &hole.from, source)
+                    && matches(policy, &hole.to, destination)
+                    && hole.services.iter().any(|service| service.matches(layer4))
+            })
+    };
+    let mut audited_rules = Vec::new();
+    for tier in Tier::ALL {
+        for id in rules {
+            let rule = &policy.rules[id.index()];
+            if rule.tier != tier || !is_meant(rule) {
+                continue;
+            }
+            if rule.audit {
+                audited_rules.push(*id);
+            } else if rule.action == Action::Pass {
+                break;
+            } else {
+                let (admits, decider) = (rule.action == Action::Allow, Decider::Rule(*id));
+                return GateDecision { admits, decider, audited: owner.audit, audited_rules };
+            }
+        }
+    }
+    let admits = is_open || policy.settings.default_allow;
+    GateDecision { admits, decider: Decider::Default, audited: owner.audit, audited_rules }
+}
+
+fn mismatch(
+    source: Party,
+    destination: Party,
+    layer4: Layer4,
+    meant: Decision,
+    compiled: Decision,
+) -> UpdateError {
+    UpdateError::Mismatch(Box::new(Witness { source, destination, layer4, meant, compiled }))
+}

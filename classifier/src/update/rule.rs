@@ -1,0 +1,256 @@
+//! A rule that is added, replaced or put to rest: the pairs that it touches get new programs.
+
+use hashbrown::HashMap;
+use septum_rules::endpoint::{Endpoint, Party};
+use septum_rules::identity::{RuleId, WorkloadId};
+use septum_rules::rule::Rule;
+use septum_rules::selector::Alternative;
+
+use super::pair::{Ends, Item, Verdicts};
+use super::rule_index::Parts;
+use super::{UpdateError, Updated, Updater};
+use crate::identities::{Identity, Kind, digest, key};
+use crate::overlay::pair;
+
+/// A rule that applies to a pair, and the places of its holes that do, too.
+type Applying = (RuleId, Vec<usize>);
+
+impl Updater {
+    /// Puts `rule` in the place of the one with this number, or behind the last one.
+    pub(super) fn set_rule(&mut self, id: RuleId, rule: Rule) -> Result<Updated, UpdateError> {
+        let split = if rule.is_expired(self.now) { Vec::new() } else { self.learn(&rule)? };
+        let parts = (!rule.is_expired(self.now)).then(|| Parts::of(&rule, &self.identities));
+        let pairs = self.touched(&[self.rules.parts(id), parts.as_ref()])?;
+        let saved = self.overlay.clone();
+        let parts_before = self.rules.parts(id).cloned();
+        let before = self.exchange(id, Some(rule), parts);
+        let outcome = self.repaint(&pairs).and_then(|()| {
+            let candidate = self.candidate();
+            split.into_iter().try_for_each(|party| self.prove_party(&candidate, party))?;
+            self.prove_pairs(&candidate, &pairs)
+        });
+        match outcome {
+            Ok(packets) => Ok(Updated { compiled: false, pairs: pairs.len(), packets }),
+            Err(error @ UpdateError::Mismatch(_)) => Err(error),
+            Err(error) => {
+                self.exchange(id, before, parts_before);
+                self.overlay = saved;
+                Err(error)
+            }
+        }
+    }
+
+    /// Another rule under this number, or none behind the last one; gives the one before.
+    fn exchange(&mut self, id: RuleId, rule: Option<Rule>, parts: Option<Parts>) -> Option<Rule> {
+        let is_last = id.index() == self.policy.rules.len();
+        let (now, name) = (self.now, rule.as_ref().map(|rule| rule.name.clone()));
+        let ends = |rule: &Rule| rule.expires.filter(|_| !rule.is_expired(now)).map(|day| day.tomorrow());
+        if let Some(day) = rule.as_ref().and_then(ends) {
+            *self.expiries.entry(day).or_default() += 1;
+        }
+        let before = match rule {
+            Some(rule) if is_last => {
+                self.policy.rules.push(rule);
+                None
+            }
+            Some(rule) => Some(std::mem::replace(&mut self.policy.rules[id.index()], rule)),
+            None => self.policy.rules.pop(),
+        };
+        if let Some(before) = &before {
+            self.names.remove(&before.name);
+            if let Some(day) = ends(before)
+                && let Some(count) = self.expiries.get_mut(&day)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    self.expiries.remove(&day);
+                }
+            }
+        }
+        self.names.extend(name);
+        self.rules.set(id, parts);
+        self.overlay.valid_until = self.expiries.keys().next().copied();
+        before
+    }
+
+    /// Tells apart what the rule asks of endpoints; gives those that get other identities. Changes no answer.
+    fn learn(&mut self, rule: &Rule) -> Result<Vec<Party>, UpdateError> {
+        let holes = rule.except.iter().flat_map(|hole| [&hole.from, &hole.to]);
+        let asked = holes.chain([&rule.from, &rule.to]).flat_map(|selector| &selector.alternatives);
+        let mut unknown: Vec<(&Alternative, Vec<u32>)> = Vec::new();
+        for alternative in asked.filter(|alternative| self.identities.alternative(alternative).is_none()) {
+            let meant = match alternative {
+                Alternative::Any | Alternative::World => Vec::new(),
+                Alternative::Network(_) => {
+                    return Err(UpdateError::NeedsCompile("no rule in force has named this network yet"));
+                }
+                Alternative::Labels(expression) => {
+                    let meant = self.identities.workloads_meant(&self.policy, expression);
+                    meant
+                        .filter(|meant| meant.len() <= self.bounds.split_workloads)
+                        .ok_or(UpdateError::NeedsCompile("a new label expression may mean many workloads"))?
+                }
+            };
+            if !unknown.iter().any(|(known, _)| known == &alternative) {
+                unknown.push((alternative, meant));
+            }
+        }
+        let mut parties = Vec::new();
+        for (alternative, meant) in unknown {
+            let number = self.identities.add_alternative(alternative);
+            for workload in meant {
+                self.split(number, workload, &mut parties);
+            }
+        }
+        Ok(parties)
+    }
+
+    /// A workload satisfies one more expression: it gets identities of its own, or of others that do, too.
+    fn split(&mut self, number: u32, workload: u32, parties: &mut Vec<Party>) {
+        let endpoint = Endpoint::Workload(WorkloadId(workload));
+        let own: Vec<_> = self.policy.workloads[workload as usize]
+            .all_addresses()
+            .filter(|address| {
+                self.claims.owner(*address).and_then(|claim| claim.workload()) == Some(workload)
+            })
+            .collect();
+        for address in own {
+            let identity = self.extended(self.identity_at(address), number);
+            self.overlay.addresses.insert(address, identity);
+            let party = Party { endpoint, address: Some(address) };
+            self.identities.members[identity as usize].push(party);
+            parties.push(party);
+        }
+        parties.push(Party { endpoint, address: None });
+        let without = self.without_address(workload);
+        let without = without.map(|identity| self.extended(identity, number));
+        self.set_without_address(workload, without);
+    }
+
+    /// The identity that satisfies one more expression.
+    fn extended(&mut self, before: u32, number: u32) -> u32 {
+        let known = self.identities.identities[before as usize];
+        let labels = [self.identities.sets.get(known.labels), &[number]].concat();
+        let labels = self.identities.sets.intern(&labels).expect("the overlay is smaller than any limit");
+        let identity = Identity { labels, ..known };
+        if let Some(known) = self.identities.number_of(&identity) {
+            return known;
+        }
+        let next = self.identities.identities.len() as u32;
+        self.identities.enter(identity);
+        let sets = [identity.labels, identity.networks];
+        let parts = sets.into_iter().flat_map(|set| self.identities.sets.get(set));
+        let digests: Vec<[u8; 32]> = parts
+            .map(|alternative| digest(&self.identities.alternatives[*alternative as usize], &self.policy))
+            .collect();
+        let key = key(&self.policy, &identity, digests.iter().collect());
+        self.overlay.identities.push((self.overlay.twin(before), key));
+        // What the overlay says of the one before, it says of this one too.
+        for known in self.pairs_of.get(&before).cloned().unwrap_or_default() {
+            let Some(program) = self.overlay.pairs.get(&known).cloned() else { continue };
+            let ends = [(known >> 32) as u32, known as u32];
+            let [sources, destinations] =
+                ends.map(|end| if end == before { vec![before, next] } else { vec![end] });
+            for source in sources {
+                for destination in &destinations {
+                    self.set_pair(source, *destination, std::sync::Arc::clone(&program));
+                }
+            }
+        }
+        next
+    }
+
+    fn set_pair(
+        &mut self,
+        source: u32,
+        destination: u32,
+        program: std::sync::Arc<crate::overlay::PairProgram>,
+    ) {
+        let key = pair(source, destination);
+        if self.overlay.pairs.get(&key).is_none() {
+            self.pairs_of.entry(source).or_default().push(key);
+            if destination != source {
+                self.pairs_of.entry(destination).or_default().push(key);
+            }
+        }
+        self.overlay.pairs.insert(key, program);
+    }
+
+    /// The pairs of identities to which some rules apply, each once.
+    fn touched(&self, rules: &[Option<&Parts>]) -> Result<Vec<(u32, u32)>, UpdateError> {
+        const WIDE: UpdateError = UpdateError::NeedsCompile("the rule applies to many pairs of identities");
+        let identities = &self.identities;
+        let mut pairs = Vec::new();
+        for parts in rules.iter().flatten() {
+            let most = identities.count_satisfying(&parts.from) * identities.count_satisfying(&parts.to);
+            if most > self.bounds.touched_pairs {
+                return Err(WIDE);
+            }
+            let destinations = identities.satisfying(&parts.to);
+            for source in identities.satisfying(&parts.from) {
+                pairs.extend(destinations.iter().map(|destination| (source, *destination)));
+            }
+        }
+        let has_gate = |identity: u32| identities.identities[identity as usize].kind == Kind::Workload;
+        // Between two ends without a gate no rule is asked.
+        pairs.retain(|(source, destination)| has_gate(*source) || has_gate(*destination));
+        pairs.sort_unstable();
+        pairs.dedup();
+        let mut work = 0;
+        for source in pairs.chunk_by(|one, other| one.0 == other.0) {
+            work += source.len() * self.rules.leaving(identities, source[0].0).count();
+        }
+        if work > self.bounds.touched_rules { Err(WIDE) } else { Ok(pairs) }
+    }
+
+    /// Makes the programs of these pairs anew.
+    fn repaint(&mut self, pairs: &[(u32, u32)]) -> Result<(), UpdateError> {
+        let mut programs = Vec::with_capacity(pairs.len());
+        let Self { policy, overlay, identities, rules, .. } = self;
+        let mut verdicts = Verdicts::new(policy, overlay);
+        // Pairs with like ends to which the same applies have one program.
+        let mut known: HashMap<(Ends, Vec<Applying>), _, ahash::RandomState> = HashMap::default();
+        for source in pairs.chunk_by(|one, other| one.0 == other.0) {
+            let from = source[0].0;
+            let mut leaving: Vec<RuleId> = rules.leaving(identities, from).collect();
+            leaving.sort_unstable();
+            leaving.dedup();
+            leaving.sort_by(|a, b| {
+                policy.rules[a.index()].evaluation_order(&policy.rules[b.index()]).then(a.cmp(b))
+            });
+            for (_, to) in source {
+                let mut applying: Vec<Applying> = Vec::new();
+                for id in &leaving {
+                    let Some(parts) = rules.parts(*id).filter(|parts| identities.satisfies(*to, &parts.to))
+                    else {
+                        continue;
+                    };
+                    let applies = |[hole_from, hole_to]: &[Box<[u32]>; 2]| {
+                        identities.satisfies(from, hole_from) && identities.satisfies(*to, hole_to)
+                    };
+                    let holes = parts.except.iter().enumerate().filter(|(_, hole)| applies(hole));
+                    applying.push((*id, holes.map(|(at, _)| at).collect()));
+                }
+                let ends =
+                    Ends::of(&identities.identities[from as usize], &identities.identities[*to as usize]);
+                let key = (ends, applying);
+                let program = match known.get(&key) {
+                    Some(program) => std::sync::Arc::clone(program),
+                    None => {
+                        let items: Vec<Item<'_>> =
+                            key.1.iter().map(|(id, holes)| Item::new(policy, *id, holes)).collect();
+                        let program = verdicts.program(ends, &items, self.bounds.cells)?;
+                        let program = std::sync::Arc::new(program);
+                        known.insert(key, std::sync::Arc::clone(&program));
+                        program
+                    }
+                };
+                programs.push((from, *to, program));
+            }
+        }
+        for (source, destination, program) in programs {
+            self.set_pair(source, destination, program);
+        }
+        Ok(())
+    }
+}
