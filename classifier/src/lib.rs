@@ -45,6 +45,9 @@
 //! There is no branch on the number of rules, no allocation, no lock, and no `unsafe`: every index is checked,
 //! and an identity or verdict that came from the same object is always in range.
 //!
+//! Changing ([`update`]): an object is never changed; another is made, which shares the tables and has an `overlay` of few
+//! answers before them, proved where it differs.
+//!
 //! Comparing ([`diff`]): two objects, for every packet; each region that differs comes with a packet that shows it.
 //!
 //! Proving (`proof`): the object against its policy, for every packet; a mismatch comes with a packet that shows it.

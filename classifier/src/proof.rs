@@ -48,6 +48,7 @@ use septum_rules::proto::Layer4;
 pub use self::answer::Answer;
 pub use self::certificate::{Certificate, Digest};
 pub use self::count::Count;
+pub(crate) use self::gates::complete;
 use self::packets::Packets;
 use self::pairs::{Pairs, Stopped};
 use self::source::Source;
@@ -146,8 +147,10 @@ impl Classifier {
     /// when there was too much to compare.
     ///
     /// # Panics
-    /// When the policy is not resolved: an index in it is out of range.
+    /// When the policy is not resolved: an index in it is out of range. When the object was updated since its
+    /// compile: what an update touches is proved as it is made.
     pub fn prove(&self, policy: &Policy, budget: Budget) -> Result<Proof, ProofError> {
+        self.assert_plain();
         let source = Source::read(policy, self.now());
         if source.valid_until != self.valid_until() {
             return Err(ProofError::ValidUntil { meant: source.valid_until, compiled: self.valid_until() });

@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 use septum_rules::date::Date;
+use septum_rules::endpoint::Party;
 use septum_rules::identity::{RuleId, WorkloadId};
 use septum_rules::policy::Policy;
 use septum_rules::rule::Rule;
@@ -99,7 +100,7 @@ pub struct Updated {
     pub packets: usize,
 }
 
-/// Why a change did not come into force. Nothing has changed then, but for [`UpdateError::Mismatch`].
+/// Why a change did not come into force. Nothing has changed then, unless [`UpdateError::is_wrong`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpdateError {
     /// It is beyond what can be put before the tables.
@@ -117,9 +118,20 @@ pub enum UpdateError {
     /// The policy exceeds a limit.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// The new object was wrong and is not to be had; the policy holds the change, and the next one compiles.
+    /// The new object was wrong: this packet shows it.
     #[error("the updated object differs from the policy: {:?} -> {:?} {}", .0.source, .0.destination, .0.layer4)]
     Mismatch(Box<Witness>),
+    /// The new object was wrong: it takes this party for another kind than it is.
+    #[error("the updated object takes {0:?} for another")]
+    Identity(Party),
+}
+
+impl UpdateError {
+    /// Whether a new object was made, and found wrong: it is not to be had, the policy holds the change, and a compile
+    /// is due.
+    pub fn is_wrong(&self) -> bool {
+        matches!(self, Self::Mismatch(_) | Self::Identity(_))
+    }
 }
 
 /// A policy that changes, and its object.
@@ -232,7 +244,7 @@ impl Updater {
         };
         match &updated {
             Ok(_) => self.publish(),
-            Err(UpdateError::Mismatch(_)) => self.spoiled = true,
+            Err(error) if error.is_wrong() => self.spoiled = true,
             Err(_) => {}
         }
         updated

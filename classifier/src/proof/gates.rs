@@ -4,6 +4,7 @@
 //! passes is left until the next tier. Cost: items times words of pieces.
 
 use septum_rules::identity::RuleId;
+use septum_rules::policy::Policy;
 use septum_rules::rule::{Action, DenyWith, LogMode};
 use septum_rules::verdict::{Decider, Decision, Gate, GateDecision, Refusal, Verdict};
 
@@ -146,15 +147,14 @@ impl Judged {
         if isolated_in.is_some() && isolated_in == ends.destination.isolated_in {
             decision.verdict = Verdict::Deny(Refusal::Isolation);
         }
-        complete(source, decision)
+        complete(source.policy, decision)
     }
 }
 
 /// Adds what is recorded and told: of a refusal by a gate what the refusing rule says, else what the policy says; of an
 /// admitted flow the more talkative log of the deciding rules. Where something above the gates refuses, no audit is
 /// recorded: it changes nothing.
-fn complete(source: &Source<'_>, decision: Decision) -> Answer {
-    let policy = source.policy;
+pub(crate) fn complete(policy: &Policy, decision: Decision) -> Answer {
     let rule = decision.rule();
     let gates = [&decision.egress, &decision.ingress];
     let log_of = |rule: RuleId| policy.rules[rule.index()].log;

@@ -56,7 +56,7 @@ impl Updater {
         let touched = before.iter().chain(&after).map(|(address, _)| *address).collect();
         let outcome = self.hand_over(touched);
         if let Err(error) = &outcome
-            && !matches!(error, UpdateError::Mismatch(_))
+            && !error.is_wrong()
         {
             self.policy.workloads[id.index()] = previous;
             self.exchange_claims(&after, &before);
@@ -83,7 +83,7 @@ impl Updater {
         let touched = claims.iter().map(|(address, _)| *address).collect();
         let outcome = self.hand_over(touched);
         match &outcome {
-            Err(error) if !matches!(error, UpdateError::Mismatch(_)) => {
+            Err(error) if !error.is_wrong() => {
                 self.policy.workloads.pop();
                 self.exchange_claims(&claims, &[]);
                 self.overlay = saved;

@@ -24,7 +24,8 @@ use super::claims::behind;
 use super::{UpdateError, Updater};
 use crate::identities::Kind;
 use crate::overlay::pair;
-use crate::{Classifier, Witness};
+use crate::proof::complete;
+use crate::{Answer, Classifier, VerdictId, Witness};
 
 impl Updater {
     /// Proves what `candidate` says of some pairs of identities; gives the number of packets that were compared.
@@ -71,10 +72,12 @@ impl Updater {
             if is_isolated(policy, source, destination) {
                 meant.verdict = Verdict::Deny(Refusal::Isolation);
             }
-            let verdict = candidate.lookup(IdentityId(from), IdentityId(to), layer4);
-            let compiled = candidate.decision(verdict);
-            if compiled != meant || candidate.verdict(verdict).rule != meant.rule() {
-                return Err(mismatch(source, destination, layer4, meant, compiled));
+            let meant = complete(policy, meant);
+            let compiled = answer(candidate, candidate.lookup(IdentityId(from), IdentityId(to), layer4));
+            if compiled != meant {
+                let compiled = Some(compiled);
+                let witness = Witness { source, destination, layer4, meant, compiled };
+                return Err(UpdateError::Mismatch(Box::new(witness)));
             }
         }
         Ok(compared)
@@ -189,10 +192,19 @@ impl Updater {
         if identity.kind == kind && is_alike && sets == [&*labels, &*networks] {
             return Ok(());
         }
-        // Any packet from it may show the difference; the party is what matters.
-        let nothing = || GateDecision::no_gate();
-        let decision = || Decision::of_gates(nothing(), nothing());
-        Err(mismatch(party, party, Layer4::default(), decision(), decision()))
+        Err(UpdateError::Identity(party))
+    }
+}
+
+/// What an object says under this number.
+fn answer(classifier: &Classifier, verdict: VerdictId) -> Answer {
+    let entry = classifier.verdict(verdict);
+    Answer {
+        decision: classifier.decision(verdict),
+        rule: entry.rule,
+        log: entry.log,
+        deny_with: (!entry.verdict.is_allow()).then_some(entry.deny_with),
+        audited: entry.audited,
     }
 }
 
@@ -269,14 +281,4 @@ fn gate_decision(
     }
     let admits = is_open || policy.settings.default_allow;
     GateDecision { admits, decider: Decider::Default, audited: owner.audit, audited_rules }
-}
-
-fn mismatch(
-    source: Party,
-    destination: Party,
-    layer4: Layer4,
-    meant: Decision,
-    compiled: Decision,
-) -> UpdateError {
-    UpdateError::Mismatch(Box::new(Witness { source, destination, layer4, meant, compiled }))
 }

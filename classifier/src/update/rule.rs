@@ -31,7 +31,7 @@ impl Updater {
         });
         match outcome {
             Ok(packets) => Ok(Updated { compiled: false, pairs: pairs.len(), packets }),
-            Err(error @ UpdateError::Mismatch(_)) => Err(error),
+            Err(error) if error.is_wrong() => Err(error),
             Err(error) => {
                 self.exchange(id, before, parts_before);
                 self.overlay = saved;
