@@ -23,6 +23,8 @@ mod trio;
 
 #[path = "namespaces/bad_input.rs"]
 mod bad_input;
+#[path = "namespaces/boot.rs"]
+mod boot;
 #[path = "namespaces/bulk.rs"]
 mod bulk;
 #[path = "namespaces/closing.rs"]
@@ -72,6 +74,7 @@ fn between_hosts() -> Vec<Trial> {
         routes::trials(),
         state::trials(),
         lies::trials(),
+        boot::trials(),
         refusals::trials(),
         uplinks::trials(),
         reload::trials(),

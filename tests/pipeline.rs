@@ -5,6 +5,8 @@ mod fabric;
 
 #[path = "pipeline/cases.rs"]
 mod cases;
+#[path = "pipeline/configuration.rs"]
+mod configuration;
 #[path = "pipeline/connections.rs"]
 mod connections;
 #[path = "pipeline/fast_path.rs"]

@@ -183,6 +183,7 @@ fn segment() -> Segment {
         vlan: None,
         subnets: ["10.0.0.0/8", "fd00::/16"].map(|text| text.parse().expect("a prefix")).into(),
         gateways: Vec::new(),
+        dns: Vec::new(),
         isolated: false,
         audit: false,
         labels: Labels::new(),

@@ -14,6 +14,7 @@ use septum_rules::identity::{IdentityId, SegmentId, WorkloadId};
 use septum_rules::mac::MacAddress;
 use septum_rules::policy::{Policy, Uplink};
 
+use crate::configuration::Configuration;
 use crate::limiter::Limiter;
 use crate::neighbours::Neighbours;
 use crate::port::PortId;
@@ -53,6 +54,8 @@ pub struct Member {
     pub mtu: u16,
     /// Exempt from its segment's isolation.
     pub promiscuous: bool,
+    /// What it is told when it asks for its configuration.
+    pub configuration: Configuration,
     /// How much it may send, where it is limited.
     pub limiter: Option<Arc<Limiter>>,
 }
@@ -199,6 +202,7 @@ impl Directory {
                     .as_ref()
                     .map_or(policy.segments[workload.segment.index()].mtu, |port| port.mtu),
                 promiscuous: workload.promiscuous,
+                configuration: Configuration::of(workload, &policy.segments[workload.segment.index()]),
                 limiter: Limiter::of(workload.limits),
             });
         }

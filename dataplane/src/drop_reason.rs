@@ -131,6 +131,12 @@ reasons! {
         SpoofArp = "spoof-arp",
         /// A neighbour discovery claim for an address or MAC that is not the workload's.
         SpoofNd = "spoof-nd",
+        /// A DHCP message that is cut off, comes through a relay, or that no client sends (RFC 2131).
+        DhcpMalformed = "dhcp-malformed",
+        /// A DHCPv6 message that is cut off, or that no client sends (RFC 8415).
+        Dhcpv6Malformed = "dhcp6-malformed",
+        /// DHCP in the name of a hardware address that is not the workload's.
+        SpoofDhcp = "spoof-dhcp",
         /// A router advertisement or a DHCP server's message from a workload.
         RogueServer = "rogue-server",
         /// What came in by an uplink claims to be from an address of a workload, a segment or the switch.

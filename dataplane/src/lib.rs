@@ -4,6 +4,7 @@ pub mod admission;
 pub mod burst;
 pub mod cli;
 pub mod clock;
+pub mod configuration;
 pub mod conntrack;
 pub mod counters;
 pub mod delivery;

@@ -1,5 +1,5 @@
 //! The switch answering for itself: ARP and neighbour discovery from the directory, echo to a gateway, ICMP errors,
-//! and the resets and prohibitions of policies that reject.
+//! and the resets and prohibitions of policies that reject. ([`crate::configuration`] answers who asks for its addresses.)
 //!
 //! Answers need no rule, but come only after the guard, and each port may have only so many: of services so many, of
 //! refusals so many, so that a sender who is refused a lot still resolves its neighbours. An answer is written
@@ -162,8 +162,16 @@ impl Asking<'_> {
     pub fn control(&mut self, content: &Content) -> End {
         match content {
             Content::Arp(arp) => self.arp(arp),
-            Content::Ip(ip) => match ip.neighbour {
-                Some(neighbour) if !is_absorbed(ip) => self.solicitation(ip, &neighbour),
+            Content::Ip(ip) => match (ip.neighbour, self.from) {
+                (Some(neighbour), _) if neighbour.icmp_type == Neighbour::SOLICITATION => {
+                    self.solicitation(ip, &neighbour)
+                }
+                (Some(neighbour), Station::Member(member))
+                    if neighbour.icmp_type == Neighbour::ROUTER_SOLICITATION =>
+                {
+                    self.router_solicitation(member, ip)
+                }
+                (None, Station::Member(member)) if guard::is_dhcp_request(ip) => self.configure(member, ip),
                 // Whoever has no address yet may only talk to the switch.
                 _ => DropReason::Absorbed.into(),
             },
@@ -179,7 +187,7 @@ impl Asking<'_> {
             Ok((mac, _)) => mac,
             Err(reason) => return reason.into(),
         };
-        if !self.answers.take(self.from.port().slot, self.now) {
+        if !self.take_service() {
             return DropReason::ReplyLimited.into();
         }
         let mut out = [0; reply::LONGEST];
@@ -194,7 +202,7 @@ impl Asking<'_> {
             Ok(found) => found,
             Err(reason) => return reason.into(),
         };
-        if !self.answers.take(self.from.port().slot, self.now) {
+        if !self.take_service() {
             return DropReason::ReplyLimited.into();
         }
         let mut out = [0; reply::LONGEST];
@@ -206,7 +214,7 @@ impl Asking<'_> {
 
     /// Answers an echo request to a gateway.
     pub fn echo(&mut self) -> End {
-        if !self.answers.take(self.from.port().slot, self.now) {
+        if !self.take_service() {
             return DropReason::ReplyLimited.into();
         }
         let mac = self.from.gateway_mac(self.directory);
@@ -270,8 +278,13 @@ impl Asking<'_> {
         End::Asked(DropReason::NextHopUnresolved, uplink.port)
     }
 
+    /// Takes one of the services that the port may still have.
+    pub(crate) fn take_service(&mut self) -> bool {
+        self.answers.take(self.from.port().slot, self.now)
+    }
+
     /// Puts a frame of the switch's own in the place of the one that asked.
-    fn put(&mut self, frame: &[u8]) {
+    pub(crate) fn put(&mut self, frame: &[u8]) {
         let slot = self.burst.slot_mut(self.index);
         VnetHeader::default().write(slot);
         slot[ETHERNET..ETHERNET + frame.len()].copy_from_slice(frame);
@@ -332,11 +345,9 @@ pub fn is_for_switch(ip: &IpPacket) -> bool {
     ip.neighbour.is_some() || is_absorbed(ip)
 }
 
-/// Whether the switch keeps a packet for itself without an answer: claims that the guard found true, solicitations
-/// of routers, listener reports, requests for configuration, IGMP.
-pub fn is_absorbed(ip: &IpPacket) -> bool {
-    ip.neighbour.is_some_and(|neighbour| neighbour.icmp_type != Neighbour::SOLICITATION)
-        || guard::is_listener_discovery(ip)
+/// Whether the switch keeps a packet for itself: listener reports, requests for configuration, IGMP.
+fn is_absorbed(ip: &IpPacket) -> bool {
+    guard::is_listener_discovery(ip)
         || guard::is_dhcp_request(ip)
         || ip.flow.layer4.protocol == Protocol::IGMP
 }

@@ -14,11 +14,13 @@ use rustix::time::Timespec;
 
 use crate::burst::Burst;
 use crate::clock::{BurstTime, Tick};
+use crate::configuration::advertise;
 use crate::delivery::{Plan, Queues, deliver};
 use crate::drop_reason::DropReason;
 use crate::pipeline::{End, Forwarder};
 use crate::port::{PortGone, PortId, PortQueue};
 use crate::publish::Reader;
+use crate::responder::Station;
 use crate::segmenter::Segmenter;
 use crate::uplink;
 
@@ -94,6 +96,8 @@ pub struct Worker<Q> {
     burst: Burst,
     plan: Plan,
     segmenter: Segmenter,
+    /// When each port, by slot, was last told where the way out is.
+    advertised: Vec<Option<(PortId, Tick)>>,
 }
 
 /// What the waker's events carry: no port has this number.
@@ -104,6 +108,9 @@ const IDLE_LOOKS: u32 = 24;
 
 /// An idle worker looks at every queue this often: not every device that disappears makes its descriptor readable.
 const SWEEP: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// Ticks between two router advertisements that nobody asked for: ten minutes (RFC 4861 section 6.2.1, MaxRtrAdvInterval).
+const ADVERTISE_EVERY: u32 = 600 * Tick::PER_SECOND;
 
 /// Readable queues that one look may report; the others are reported by the next.
 const EVENTS: usize = 64;
@@ -135,6 +142,7 @@ impl<Q: PortQueue> Worker<Q> {
             burst: Burst::default(),
             plan: Plan::default(),
             segmenter: Segmenter::default(),
+            advertised: Vec::new(),
         })
     }
 
@@ -238,7 +246,7 @@ impl<Q: PortQueue> Worker<Q> {
             let cells = &self.forwarder.cells;
             deliver(&self.plan, &self.burst, port, &mut self.queues, &mut self.segmenter, cells);
         }
-        self.ask_gateways(port);
+        self.speak(port);
         if let Err(error) = received {
             self.detach(port);
             let _ = self.reports.send(Report::PortGone { port, worker: self.forwarder.worker, error });
@@ -246,15 +254,35 @@ impl<Q: PortQueue> Worker<Q> {
         worked
     }
 
-    /// Where the port is an uplink, asks for the gateways whose MAC is missing or about to be.
-    fn ask_gateways(&mut self, port: PortId) {
-        let Some(uplink) = self.snapshots.current().directory.uplink_at(port) else { return };
+    /// Says what the switch has to say at a port without being asked: at an uplink, questions for gateways whose MAC is
+    /// missing or about to be; at a workload's port, from time to time, where the way out is.
+    fn speak(&mut self, port: PortId) {
+        let directory = &self.snapshots.current().directory;
         self.burst.clear();
-        self.plan.clear();
-        uplink::ask_gateways(uplink, Tick::now(), &mut self.burst);
+        match Station::at(directory, port) {
+            Some(Station::Uplink(uplink)) => uplink::ask_gateways(uplink, Tick::now(), &mut self.burst),
+            Some(Station::Member(member))
+                if self.forwarder.worker == 0 && member.configuration.has_ipv6() =>
+            {
+                let slot = usize::from(port.slot);
+                if self.advertised.len() <= slot {
+                    self.advertised.resize(slot + 1, None);
+                }
+                let (now, last) = (Tick::now(), &mut self.advertised[slot]);
+                match last {
+                    Some((to, at)) if *to == port && now.since(*at) < ADVERTISE_EVERY => return,
+                    Some((to, _)) if *to == port => advertise(directory, member, &mut self.burst),
+                    // Whoever is new there asks by itself.
+                    _ => {}
+                }
+                *last = Some((port, now));
+            }
+            _ => {}
+        }
         if self.burst.is_empty() {
             return;
         }
+        self.plan.clear();
         for _ in 0..self.burst.len() {
             self.plan.end(End::Asked(DropReason::NextHopUnresolved, port));
         }

@@ -21,6 +21,8 @@ pub struct Segment {
     pub subnets: Vec<Prefix>,
     /// The switch's own addresses in this segment, each inside a subnet; none means no way out.
     pub gateways: Vec<IpAddr>,
+    /// Name servers that members hear of when they ask for configuration.
+    pub dns: Vec<IpAddr>,
     /// A private VLAN: no member reaches another, whatever the rules say, unless one is promiscuous.
     pub isolated: bool,
     /// The audit mode that its members inherit.

@@ -280,6 +280,24 @@ pub(crate) const PROVOCATIONS: &[Provocation] = &[
         vec![mint.discovery(136, own.address(false), Some(address("fd00:40::c")), own.mac)]
     })
     .by("lab-1"),
+    row(DhcpMalformed, "a DHCP request that is none", |mint| {
+        let draft = v4(mint);
+        one(&carrying(draft, UDP, udp((68, 67), b"no request")).sealed())
+    }),
+    row(Dhcpv6Malformed, "a DHCPv6 solicitation from nobody", |mint| {
+        let draft = v6(mint);
+        one(&carrying(draft, UDP, udp((546, 547), &[1, 0, 0, 1])).sealed())
+    })
+    .by("lab-1"),
+    row(SpoofDhcp, "a DHCP request for another's hardware address", |mint| {
+        let mut request = vec![1, 1, 6];
+        request.resize(28, 0);
+        request.extend([2, 9, 9, 9, 9, 9]);
+        request.resize(236, 0);
+        request.extend([99, 130, 83, 99, 53, 1, 1, 255]);
+        let draft = v4(mint);
+        one(&carrying(draft, UDP, udp((68, 67), &request)).sealed())
+    }),
     row(RogueServer, "a DHCP server's answer", |mint| {
         let draft = v4(mint);
         one(&carrying(draft, UDP, udp((67, 68), b"an offer")).sealed())

@@ -95,6 +95,7 @@ fn segment(((isolated, gateway), at): ((bool, bool), u32)) -> Segment {
         vlan: None,
         subnets: subnets.iter().map(|text| text.parse().expect("a prefix")).collect(),
         gateways: gateways.iter().filter(|_| gateway).map(|text| text.parse().expect("an address")).collect(),
+        dns: Vec::new(),
         isolated,
         audit: false,
         labels: Labels::new(),

@@ -192,6 +192,7 @@ mod tests {
             vlan: None,
             subnets: ["10.0.0.0/24", "10.1.0.0/16", "fd00::/64"].map(|text| text.parse().unwrap()).into(),
             gateways: ["10.0.0.1", "10.1.0.1", "fd00::1"].map(|text| text.parse().unwrap()).into(),
+            dns: Vec::new(),
             isolated: false,
             audit: false,
             labels: Default::default(),

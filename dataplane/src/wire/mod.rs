@@ -11,6 +11,8 @@
 pub mod arp;
 pub mod checksum;
 pub mod crc32c;
+pub mod dhcp;
+pub mod dhcpv6;
 pub mod ethernet;
 pub mod fragment;
 pub mod icmp;
@@ -27,6 +29,7 @@ pub mod quoted;
 pub mod reply;
 pub mod reset;
 pub mod rewrite;
+pub mod router_advertisement;
 pub mod segment;
 pub mod sketch;
 pub mod transport;

@@ -29,6 +29,7 @@ pub(crate) struct SegmentText {
     pub(crate) vlan: Option<Spanned<u16>>,
     pub(crate) subnets: Vec<Spanned<Prefix>>,
     pub(crate) gateways: Vec<Spanned<IpAddr>>,
+    pub(crate) dns: Vec<Spanned<IpAddr>>,
     pub(crate) isolated: bool,
     pub(crate) audit: Option<bool>,
     pub(crate) labels: Labels,
@@ -83,6 +84,7 @@ pub(super) fn segment(name: Name, node: Node<'_>, sink: &mut Sink) -> SegmentTex
         vlan: None,
         subnets: Vec::new(),
         gateways: Vec::new(),
+        dns: Vec::new(),
         isolated: false,
         audit: None,
         labels: Labels::new(),
@@ -97,6 +99,7 @@ pub(super) fn segment(name: Name, node: Node<'_>, sink: &mut Sink) -> SegmentTex
     segment.subnets = table.get("subnet", sink, subnets).map(|list| list.value).unwrap_or_default();
     segment.gateways =
         addresses(&mut table, "gateway", "remove the key for a segment without a way out", sink);
+    segment.dns = addresses(&mut table, "dns", "remove the key for a segment without name servers", sink);
     segment.isolated = table.get("isolated", sink, boolean).is_some_and(|isolated| isolated.value);
     segment.audit = table.get("mode", sink, mode).map(|mode| mode.value);
     segment.labels = table.get("labels", sink, labels).unwrap_or_default();

@@ -41,6 +41,7 @@ fn segment(name: &str, subnet: &str, gateway: &str) -> Segment {
         vlan: None,
         subnets: vec![subnet.parse().unwrap()],
         gateways: vec![gateway.parse().unwrap()],
+        dns: Vec::new(),
         isolated: false,
         audit: false,
         labels: Labels::new(),

@@ -67,6 +67,7 @@ fn segment(text: &SegmentText, policy_audit: bool) -> Segment {
         vlan: text.vlan.map(|vlan| vlan.value),
         subnets: text.subnets.iter().map(|subnet| subnet.value).collect(),
         gateways: text.gateways.iter().map(|gateway| gateway.value).collect(),
+        dns: text.dns.iter().map(|server| server.value).collect(),
         isolated: text.isolated,
         audit: text.audit.unwrap_or(policy_audit),
         labels: text.labels.clone(),
@@ -161,6 +162,12 @@ impl<'d> Checks<'d> {
                     Diagnostic::new(Code::DuplicateVlan, vlan.span, message)
                         .related(first.span, "first used here"),
                 );
+            }
+            for server in &text.dns {
+                if let Some(why) = unusable(server.value, None) {
+                    let message = format!("{} is {why}, and cannot be a name server's", server.value);
+                    sink.report(Code::UnusableAddress, server.span, message);
+                }
             }
             for gateway in &text.gateways {
                 checks.gateway(text, SegmentId(index as u32), gateway.value, gateway.span, sink);
