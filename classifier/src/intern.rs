@@ -1,7 +1,8 @@
 //! Hash-consing: equal slices are stored once, one behind the other, and named by a dense number.
 //!
 //! Numbers are given in the order of first appearance, so a build is deterministic although the hash is
-//! seeded. Cost: one hash and one comparison for each call; memory: the distinct items and 12 bytes a slice.
+//! seeded. Cost: one hash and one comparison for each call; memory: the distinct items and 14 bytes a slice. Half of
+//! each hash is kept: growing reads no items, and hardly any item is compared that is not equal.
 
 use std::hash::Hash;
 
@@ -18,7 +19,8 @@ pub(crate) struct Interner<T> {
     items: Vec<T>,
     /// Where each slice begins, and behind the last one its end.
     starts: Vec<u32>,
-    table: HashTable<u32>,
+    /// Half a hash, and the number.
+    table: HashTable<(u32, u32)>,
     hasher: RandomState,
 }
 
@@ -36,8 +38,9 @@ impl<T: Copy + Eq + Hash> Interner<T> {
     /// [`BuildError::Table`] when it is new and the store is full.
     pub(crate) fn intern(&mut self, slice: &[T]) -> Result<u32, BuildError> {
         let Self { items, starts, table, hasher, .. } = self;
-        let hash = hasher.hash_one(slice);
-        if let Some(id) = table.find(hash, |id| slice_of(items, starts, *id) == slice) {
+        let half = hasher.hash_one(slice) as u32;
+        let equal = |(known, id): &(u32, u32)| *known == half && slice_of(items, starts, *id) == slice;
+        if let Some((_, id)) = table.find(spread(half), equal) {
             return Ok(*id);
         }
         if items.len() + slice.len() > self.limit || starts.len() > self.limit {
@@ -46,7 +49,7 @@ impl<T: Copy + Eq + Hash> Interner<T> {
         let id = starts.len() as u32 - 1;
         items.extend_from_slice(slice);
         starts.push(items.len() as u32);
-        table.insert_unique(hash, id, |id| hasher.hash_one(slice_of(items, starts, *id)));
+        table.insert_unique(spread(half), (half, id), |(half, _)| spread(*half));
         Ok(id)
     }
 
@@ -71,6 +74,11 @@ impl<T: Copy + Eq + Hash> Interner<T> {
         self.items.len()
     }
 
+    /// All slices, one behind the other.
+    pub(crate) fn items(&self) -> &[T] {
+        &self.items
+    }
+
     /// Where the slice begins among [`Interner::into_items`].
     pub(crate) fn start(&self, id: u32) -> u32 {
         self.starts[id as usize]
@@ -81,6 +89,11 @@ impl<T: Copy + Eq + Hash> Interner<T> {
         self.items.shrink_to_fit();
         self.items.into_boxed_slice()
     }
+}
+
+/// The table looks at the highest and at the lowest bits of a hash.
+fn spread(half: u32) -> u64 {
+    u64::from(half).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn slice_of<'a, T>(items: &'a [T], starts: &[u32], id: u32) -> &'a [T] {

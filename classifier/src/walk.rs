@@ -89,8 +89,19 @@ struct Programs<'v, 'p> {
     sources: GateKinds,
     destinations: GateKinds,
     lists: Interner<u32>,
-    /// By the kinds of both ends and the list of items.
-    known: HashMap<[u32; 3], Program, ahash::RandomState>,
+    /// By list of items: the program between the first two kinds of ends that had it.
+    known: Vec<Option<Known>>,
+    /// Between other kinds: by these and by list.
+    known_between: HashMap<[u32; 3], Known, ahash::RandomState>,
+}
+
+/// The program of a list of items between two kinds of ends.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    kinds: [u32; 2],
+    program: Program,
+    /// In the matrix, once it stands there.
+    number: Option<u32>,
 }
 
 impl<'v, 'p> Programs<'v, 'p> {
@@ -104,25 +115,56 @@ impl<'v, 'p> Programs<'v, 'p> {
             sources: GateKinds::of(&walk.coarse.sources),
             destinations: GateKinds::of(&walk.coarse.destinations),
             lists: Interner::new("rule lists", limit),
-            known: HashMap::default(),
+            known: Vec::new(),
+            known_between: HashMap::default(),
         }
     }
 
     /// The program of two ends of these kinds to which the items of this list apply.
     fn program(&mut self, items: &Items<'_>, kinds: [u32; 2], list: u32) -> Result<Program, BuildError> {
-        let key = [kinds[0], kinds[1], list];
-        if let Some(program) = self.known.get(&key) {
-            return Ok(*program);
+        Ok(self.known(items, kinds, list)?.program)
+    }
+
+    /// The same, and its number in the matrix.
+    fn cell(&mut self, items: &Items<'_>, kinds: [u32; 2], list: u32) -> Result<(Program, u32), BuildError> {
+        let Known { program, number, .. } = *self.known(items, kinds, list)?;
+        if let Some(number) = number {
+            return Ok((program, number));
         }
+        let number = self.trie.number(program)?;
+        self.known(items, kinds, list)?.number = Some(number);
+        Ok((program, number))
+    }
+
+    fn known(&mut self, items: &Items<'_>, kinds: [u32; 2], list: u32) -> Result<&mut Known, BuildError> {
+        let at = list as usize;
+        if at >= self.known.len() {
+            self.known.resize(self.lists.len(), None);
+        }
+        let is_first = match self.known[at] {
+            None => {
+                self.known[at] = Some(self.paint(items, kinds, list)?);
+                true
+            }
+            Some(known) => known.kinds == kinds,
+        };
+        let between = [kinds[0], kinds[1], list];
+        if !is_first && !self.known_between.contains_key(&between) {
+            let painted = self.paint(items, kinds, list)?;
+            self.known_between.insert(between, painted);
+        }
+        let known = if is_first { self.known[at].as_mut() } else { self.known_between.get_mut(&between) };
+        Ok(known.expect("it was there, or is now"))
+    }
+
+    fn paint(&mut self, items: &Items<'_>, kinds: [u32; 2], list: u32) -> Result<Known, BuildError> {
         let ends = Ends {
             source: self.sources.kinds[kinds[0] as usize],
             destination: self.destinations.kinds[kinds[1] as usize],
         };
         let items: Vec<Item<'_>> = self.lists.get(list).iter().map(|item| items.get(*item)).collect();
         let outcomes = self.painter.paint(ends, &items, self.class_count, self.verdicts)?;
-        let program = self.trie.program(&outcomes)?;
-        self.known.insert(key, program);
-        Ok(program)
+        Ok(Known { kinds, program: self.trie.program(&outcomes)?, number: None })
     }
 }
 
@@ -238,8 +280,7 @@ impl<'a> Walk<'a> {
         let unnamed = programs.lists.intern(&[])?;
         let mut by_kind = Vec::with_capacity(programs.destinations.kinds.len());
         for kind in 0..programs.destinations.kinds.len() as u32 {
-            let program = programs.program(&self.items, [source_kind, kind], unnamed)?;
-            by_kind.push((program, programs.trie.number(program)?));
+            by_kind.push(programs.cell(&self.items, [source_kind, kind], unnamed)?);
         }
         let kinds = || programs.destinations.of_class.iter().map(|kind| by_kind[*kind as usize]);
         row.programs.clear();
@@ -247,13 +288,19 @@ impl<'a> Walk<'a> {
         let mut cells: Vec<u32> = kinds().map(|(_, number)| number).collect();
         row.lists.clear();
         row.lists.resize(cells.len(), unnamed);
+        // A rule touches the classes of its `to` one after the other, and most of them get no other rule than it: so
+        // a list is often that of the class before.
+        let mut before: Vec<u32> = Vec::new();
+        let (mut list, mut kind, mut cell) = (unnamed, u32::MAX, (Program::default(), 0));
         for destination in touched {
             let at = destination as usize;
-            let list = programs.lists.intern(&applying[at].items)?;
-            let kinds = [source_kind, programs.destinations.of_class[at]];
-            let program = programs.program(&self.items, kinds, list)?;
-            cells[at] = programs.trie.number(program)?;
-            (row.lists[at], row.programs[at]) = (list, program);
+            if kind != programs.destinations.of_class[at] || before != applying[at].items {
+                std::mem::swap(&mut before, &mut applying[at].items);
+                kind = programs.destinations.of_class[at];
+                list = programs.lists.intern(&before)?;
+                cell = programs.cell(&self.items, [source_kind, kind], list)?;
+            }
+            (row.lists[at], (row.programs[at], cells[at])) = (list, cell);
             applying[at].items.clear();
         }
         programs.trie.add_row(&cells)

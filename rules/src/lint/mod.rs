@@ -53,6 +53,10 @@ impl Budget {
         self.0 = self.0.checked_sub(units)?;
         Some(())
     }
+
+    fn affords(&self, units: usize) -> Option<()> {
+        (units <= self.0).then_some(())
+    }
 }
 
 /// Lints a policy as it stands on the day `now` (UTC).

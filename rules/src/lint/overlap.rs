@@ -158,20 +158,52 @@ struct Share {
     region: Vec<Cuboid>,
 }
 
+/// The rules that met between two gates, and were judged.
+#[derive(Default)]
+struct Judged {
+    all: HashSet<Vec<u32>>,
+    /// What was asked last: a rule meets the classes of its `to` one after the other, and most of them meet nobody else.
+    last: Vec<u32>,
+}
+
+impl Judged {
+    fn is_new(&mut self, rules: &[u32], has_gates: [bool; 2]) -> bool {
+        let gates = has_gates.into_iter().fold(0, |gates, has_gate| gates << 1 | u32::from(has_gate));
+        if let [known @ .., known_gates] = &*self.last
+            && *known_gates == gates
+            && known == rules
+        {
+            return false;
+        }
+        self.last.clear();
+        self.last.extend_from_slice(rules);
+        self.last.push(gates);
+        !self.all.contains(&self.last) && self.all.insert(self.last.clone())
+    }
+}
+
 impl Judge<'_, '_> {
     fn run(&mut self, budget: &mut Budget) -> Option<()> {
+        // Every rule is dealt to the pairs that it names, and asked there: what cannot be done is not begun.
+        let area = |candidate: &Candidate<'_>| candidate.from.len().saturating_mul(candidate.to.len());
+        let least = self.candidates.iter().map(area).fold(0, usize::saturating_add);
+        budget.affords(least.saturating_mul(2))?;
         let count = self.classes.classes.len();
-        let mut by_source: Vec<Vec<usize>> = vec![Vec::new(); count];
-        for (at, candidate) in self.candidates.iter().enumerate() {
+        let mut by_source: Vec<Vec<u32>> = vec![Vec::new(); count];
+        for (at, candidate) in (0..).zip(&self.candidates) {
             budget.spend(candidate.from.len())?;
             candidate.from.iter().for_each(|source| by_source[*source as usize].push(at));
         }
-        let mut by_destination: Vec<Vec<usize>> = vec![Vec::new(); count];
-        let mut judged: HashSet<Vec<usize>> = HashSet::new();
+        let mut by_destination: Vec<Vec<u32>> = vec![Vec::new(); count];
+        let mut judged = Judged::default();
         let mut met = Vec::new();
         for (source, rules) in (0..).zip(&by_source) {
+            budget.spend(rules.len())?;
+            if rules.iter().all(|at| self.is_settled(*at)) {
+                continue;
+            }
             for at in rules {
-                let to = &self.candidates[*at].to;
+                let to = &self.candidates[*at as usize].to;
                 budget.spend(to.len())?;
                 for destination in to.iter() {
                     let matching = &mut by_destination[*destination as usize];
@@ -195,8 +227,8 @@ impl Judge<'_, '_> {
         &mut self,
         source: ClassId,
         destination: ClassId,
-        matching: &[usize],
-        judged: &mut HashSet<Vec<usize>>,
+        matching: &[u32],
+        judged: &mut Judged,
         budget: &mut Budget,
     ) -> Option<()> {
         let (from, to) =
@@ -208,17 +240,14 @@ impl Judge<'_, '_> {
         let has_path = from.has_path(to);
         let gates = [(Gate::Egress, from.has_gate), (Gate::Ingress, to.has_gate)];
         // Nothing new can be learned where the same rules met the same gates before, but for holes and paths.
-        let plain = matching.iter().all(|at| self.candidates[*at].holes.is_empty());
-        if plain && has_path {
-            let mut key = matching.to_vec();
-            key.push(usize::from(from.has_gate) << 1 | usize::from(to.has_gate));
-            if !judged.insert(key) {
-                return Some(());
-            }
+        let plain = || matching.iter().all(|at| self.candidates[*at as usize].holes.is_empty());
+        if has_path && plain() && !judged.is_new(matching, [from.has_gate, to.has_gate]) {
+            return Some(());
         }
         let shares: Vec<Share> = matching
             .iter()
-            .map(|at| Share { candidate: *at, region: self.candidates[*at].region(source, destination) })
+            .map(|at| *at as usize)
+            .map(|at| Share { candidate: at, region: self.candidates[at].region(source, destination) })
             .filter(|share| !share.region.is_empty())
             .collect();
         for (gate, _) in gates.into_iter().filter(|(_, exists)| *exists) {
@@ -231,8 +260,8 @@ impl Judge<'_, '_> {
     }
 
     /// Whether nothing more can be learned about a rule.
-    fn is_settled(&self, at: usize) -> bool {
-        let candidate = &self.candidates[at];
+    fn is_settled(&self, at: u32) -> bool {
+        let candidate = &self.candidates[at as usize];
         let seen = &self.seen[candidate.id.index()];
         seen.essential && seen.has_path && !candidate.disputed
     }
