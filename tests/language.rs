@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use septum_rules::conntrack::{TcpTracking, Timeout};
 use septum_rules::date::Date;
 use septum_rules::identity::{RuleId, WorkloadId};
 use septum_rules::invariant::Claim;
@@ -73,6 +74,14 @@ fn settings_are_read() {
     assert_eq!((settings.established, settings.deny_with), (Established::Keep, DenyWith::Reject));
     assert_eq!(settings.proof, ProofMode::Budget);
     assert_eq!((settings.switch.workers, settings.switch.fragments), (Some(4), Fragments::Drop));
+    let conntrack = settings.conntrack;
+    assert_eq!((conntrack.tcp, conntrack.pick_up), (TcpTracking::Strict, 30));
+    assert_eq!((conntrack.connections_per_workload, conntrack.half_open_per_workload), (1000, 100));
+    assert_eq!(conntrack.fragments_per_workload, 10);
+    for timeout in Timeout::ALL {
+        // The file counts them through.
+        assert_eq!(conntrack.timeouts.seconds(timeout), timeout as u32 + 1, "{}", timeout.name());
+    }
     let defaults = policy("version = 1\n").settings;
     assert_eq!(defaults, septum_rules::policy::Settings::default());
     assert!(!defaults.default_allow && !defaults.audit && defaults.established == Established::Recheck);
@@ -216,8 +225,8 @@ fn the_references_own_policy_is_right() {
     let page = std::fs::read_to_string(page).unwrap();
     let texts: Vec<&str> =
         page.split("```toml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
-    let [shop, names, promises, accepted] = texts[..] else { panic!("four texts") };
-    let policy = policy(&format!("{shop}{names}{promises}{accepted}"));
+    let [shop, names, conntrack, promises, accepted] = texts[..] else { panic!("five texts") };
+    let policy = policy(&format!("{shop}{names}{conntrack}{promises}{accepted}"));
     assert_eq!(policy.allows.len(), 2);
     assert_eq!((policy.tests.len(), policy.invariants.len(), policy.services.len()), (2, 3, 3));
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod conntrack;
 pub mod date;
 pub mod diagnostic;
 mod document;

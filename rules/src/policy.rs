@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::address::Prefix;
+use crate::conntrack::ConntrackSettings;
 use crate::diagnostic::Code;
 use crate::identity::{NetworkId, RuleId, SegmentId, WorkloadId};
 use crate::invariant::Invariant;
@@ -130,6 +131,8 @@ pub struct Settings {
     pub proof: ProofMode,
     /// The host's side.
     pub switch: SwitchSettings,
+    /// How connections are remembered.
+    pub conntrack: ConntrackSettings,
 }
 
 /// What becomes of live connections after a policy change.

@@ -21,7 +21,8 @@ fn with_unknown_key(definition: &str) -> Value {
     let inside = |kind: &str, key: &str| json!({ kind: [{ "name": "x", key: unknown }] });
     let mut policy = match definition {
         "" => unknown,
-        "switch" => json!({ "switch": unknown }),
+        "switch" | "conntrack" => json!({ definition: unknown }),
+        "timeouts" => json!({ "conntrack": { "timeouts": unknown } }),
         "segment" | "workload" | "uplink" => named(definition),
         "network" => named("cidr"),
         "rule" | "invariant" => json!({ definition: [unknown] }),
@@ -91,6 +92,10 @@ fn what_is_refused_does_not_fit_and_what_is_read_fits() {
         (json!({ "default": "allow", "switch": { "workers": "auto" } }), true),
         (json!({ "default": "accept" }), false),
         (json!({ "switch": { "workers": 0 } }), false),
+        (json!({ "conntrack": { "tcp": "strict", "pick_up": 0, "timeouts": { "udp": 1 } } }), true),
+        (json!({ "conntrack": { "pick_up": 3601 } }), false),
+        (json!({ "conntrack": { "half_open_per_workload": 0 } }), false),
+        (json!({ "conntrack": { "timeouts": { "udp": 0 } } }), false),
         (json!({ "service": { "x": [] } }), false),
         (json!({ "rule": [{ "name": "x", "allow": "any" }] }), true),
         (json!({ "rule": [{ "name": "x", "allow": "any", "deny": "any" }] }), false),

@@ -124,6 +124,7 @@ fn settings(document: &Document) -> Settings {
             workers: text.workers.and_then(|workers| workers.value),
             fragments: text.fragments.map(|fragments| fragments.value).unwrap_or_default(),
         },
+        conntrack: text.conntrack.settings(),
     }
 }
 
