@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use septum::burst::{BURST, Burst, ETHERNET, Frames};
 use septum::clock::{BurstTime, Tick};
-use septum::conntrack::{ConnectionTable, Timeouts};
+use septum::conntrack::ConnectionTable;
 use septum::counters::WorkerCells;
 use septum::delivery::{Plan, Queues, deliver};
 use septum::pipeline::Forwarder;
@@ -159,7 +159,7 @@ impl SwitchInMemory {
             snapshot: Snapshot::new(compiled, &ports, 1, 1, 1),
             forwarder: Forwarder::new(
                 0,
-                Arc::new(ConnectionTable::new(1 << 20, Timeouts::default())),
+                Arc::new(ConnectionTable::new(1 << 20)),
                 Arc::new(WorkerCells::new(2)),
                 None,
             ),

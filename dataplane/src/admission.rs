@@ -3,6 +3,9 @@
 //! The order of the semantics page: a live connection's packets pass without a rule, if the present policy has
 //! judged it; what opens a connection is judged by both gates and remembered; what neither belongs nor opens is refused.
 
+mod error;
+mod fragment;
+
 use septum_classifier::VerdictId;
 use septum_rules::flow_key::FlowKey;
 use septum_rules::identity::IdentityId;
@@ -12,15 +15,14 @@ use septum_rules::verdict::{Refusal, Verdict};
 
 use crate::clock::Tick;
 use crate::conntrack::{
-    Connection, ConnectionKey, ConnectionTable, Direction, Entry, Found, IcmpRole, NO_VERDICT, Packet,
-    Unfollowed, icmp_role,
+    Connection, ConnectionKey, ConnectionTable, Direction, Entry, IcmpRole, Opening, Packet, Step, Unopened,
+    icmp_role,
 };
 use crate::drop_reason::DropReason;
 use crate::limiter::Limiter;
 use crate::routes::UplinkId;
 use crate::snapshot::Snapshot;
-use crate::wire::quoted::{Quoted, quoted};
-use crate::wire::{Fragment, IpPacket, icmp};
+use crate::wire::{IpPacket, icmp};
 
 /// A packet that the guard has admitted and whose destination is known.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +43,8 @@ pub struct Candidate<'a> {
     pub limiter: Option<&'a Limiter>,
     /// The uplink that it came in by: the routers behind it may speak of what they carry.
     pub uplink: Option<UplinkId>,
+    /// The port slot of the workload whose share of the table it takes, if it opens a connection.
+    pub owner: u16,
 }
 
 impl Candidate<'_> {
@@ -85,21 +89,21 @@ pub fn admit(
     candidate: &Candidate<'_>,
     now: Tick,
 ) -> Result<Admitted, Refused> {
-    let ip = candidate.ip;
-    if let Some(fragment) = ip.fragment {
+    let admission = Admission { table, snapshot, candidate, now };
+    if let Some(fragment) = &candidate.ip.fragment {
         if snapshot.policy.settings.switch.fragments == Fragments::Drop {
             return Err(DropReason::FragmentsRefused.into());
         }
         if fragment.offset != 0 {
-            return admit_later_fragment(table, snapshot, ip, fragment, now);
+            return admission.later_fragment(fragment);
         }
     }
-    if icmp::is_error(ip.flow.layer4) {
-        return admit_error(table, snapshot, candidate, now);
+    if icmp::is_error(candidate.ip.flow.layer4) {
+        return admission.error();
     }
-    let admitted = admit_whole(table, snapshot, candidate, now)?;
-    if let Some(fragment) = ip.fragment.filter(|_| candidate.is_deliverable) {
-        follow_fragments(table, snapshot, ip, fragment, admitted, now)?;
+    let admitted = admission.whole()?;
+    if let Some(fragment) = candidate.ip.fragment.filter(|_| candidate.is_deliverable) {
+        admission.first_fragment(&fragment, admitted)?;
     }
     Ok(admitted)
 }
@@ -111,74 +115,128 @@ pub fn admit_known(
     table: &ConnectionTable,
     snapshot: &Snapshot,
     connection: &Connection,
-    packet: Packet,
+    packet: &Packet,
     now: Tick,
 ) -> Option<Admitted> {
     let Connection { key, hash, direction } = connection;
-    match table.find(key, *hash, *direction, packet, now) {
-        Found::Connection(entry) if entry.is_judged_by(snapshot.policy_generation) => {
-            table.advance(&entry, *direction, packet, now);
+    let entry = table.find(key, *hash, now)?;
+    match entry.step(packet, *direction) {
+        Step::Continue(next) if entry.is_judged_by(snapshot.policy_generation) => {
+            table.advance(&entry, *direction, packet, next, &snapshot.terms, now);
             Some(Admitted { verdict: entry.verdict().map(VerdictId), is_new: false })
         }
         _ => None,
     }
 }
 
-fn admit_whole(
-    table: &ConnectionTable,
-    snapshot: &Snapshot,
-    candidate: &Candidate<'_>,
+/// A packet's way to its admission.
+struct Admission<'a> {
+    table: &'a ConnectionTable,
+    snapshot: &'a Snapshot,
+    candidate: &'a Candidate<'a>,
     now: Tick,
-) -> Result<Admitted, Refused> {
-    let flow = &candidate.ip.flow;
-    let packet = Packet { protocol: flow.layer4.protocol, tcp_flags: candidate.ip.tcp_flags };
-    let Connection { key, hash, direction } = *candidate.connection;
-    match table.find(&key, hash, direction, packet, now) {
-        Found::Connection(entry) => {
-            let admitted = standing(table, snapshot, &key, &entry)?;
-            table.advance(&entry, direction, packet, now);
-            return Ok(admitted);
-        }
-        Found::Reopens(entry) => {
-            let verdict = judge(snapshot, candidate.source, candidate.destination, flow.layer4)?;
-            candidate.take_connection(verdict, now)?;
-            table.end(&entry);
-            return open(table, snapshot, (&key, hash, direction), packet, verdict, now);
-        }
-        Found::None => {}
-    }
-    match icmp_role(flow.layer4) {
-        Some(IcmpRole::Reply(_)) => return Err(DropReason::ReplyUnsolicited.into()),
-        Some(IcmpRole::Other) => {
-            // One-way messages: nothing answers them, so each is judged for itself.
-            let verdict = judge(snapshot, candidate.source, candidate.destination, flow.layer4)?;
-            return Ok(Admitted { verdict: Some(verdict), is_new: true });
-        }
-        _ => {}
-    }
-    if !packet.may_open() {
-        return Err(DropReason::TcpNoConnection.into());
-    }
-    let verdict = judge(snapshot, candidate.source, candidate.destination, flow.layer4)?;
-    if !candidate.is_deliverable {
-        return Ok(Admitted { verdict: Some(verdict), is_new: true });
-    }
-    candidate.take_connection(verdict, now)?;
-    open(table, snapshot, (&key, hash, direction), packet, verdict, now)
 }
 
-fn open(
-    table: &ConnectionTable,
-    snapshot: &Snapshot,
-    (key, hash, direction): (&ConnectionKey, u64, Direction),
-    packet: Packet,
-    verdict: VerdictId,
-    now: Tick,
-) -> Result<Admitted, Refused> {
-    table
-        .open(key, hash, direction, packet, (snapshot.policy_generation, verdict.0), now)
-        .map_err(|_| Refused { reason: DropReason::ConnectionTableFull, verdict: Some(verdict) })?;
-    Ok(Admitted { verdict: Some(verdict), is_new: true })
+impl Admission<'_> {
+    /// A packet with its transport header.
+    fn whole(&self) -> Result<Admitted, Refused> {
+        let Self { table, snapshot, candidate, now } = *self;
+        let flow = &candidate.ip.flow;
+        let packet = Packet::read(candidate.frame, candidate.ip);
+        let Connection { key, hash, direction } = *candidate.connection;
+        let place = (&key, hash, direction);
+        if let Some(entry) = table.find(&key, hash, now) {
+            match entry.step(&packet, direction) {
+                Step::Continue(next) => {
+                    let admitted = standing(table, snapshot, &key, &entry)?;
+                    table.advance(&entry, direction, &packet, next, &snapshot.terms, now);
+                    return Ok(admitted);
+                }
+                Step::OutOfWindow => {
+                    let admitted = standing(table, snapshot, &key, &entry)?;
+                    return match snapshot.terms.strict {
+                        true => Err(DropReason::TcpOutOfWindow.into()),
+                        false => Ok(admitted),
+                    };
+                }
+                // The connection stands as it is; whoever asks anew must be allowed to.
+                Step::Judge => return self.judged(),
+                Step::Reopen => {
+                    let verdict = judge(snapshot, candidate.source, candidate.destination, flow.layer4)?;
+                    candidate.take_connection(verdict, now)?;
+                    table.end(&entry);
+                    return self.open(place, &packet, verdict, direction);
+                }
+            }
+        }
+        match icmp_role(flow.layer4) {
+            Some(IcmpRole::Reply(_)) => return Err(DropReason::ReplyUnsolicited.into()),
+            // One-way messages: nothing answers them, so each is judged for itself.
+            Some(IcmpRole::Other) => return self.judged(),
+            _ => {}
+        }
+        if !packet.may_open() {
+            return match packet {
+                Packet::Tcp(_) => self.pick_up(place, &packet),
+                _ => Err(DropReason::SctpNoConnection.into()),
+            };
+        }
+        let verdict = judge(snapshot, candidate.source, candidate.destination, flow.layer4)?;
+        if candidate.is_deliverable {
+            candidate.take_connection(verdict, now)?;
+        }
+        self.open(place, &packet, verdict, direction)
+    }
+
+    /// Passes if the gates admit it, and is not remembered.
+    fn judged(&self) -> Result<Admitted, Refused> {
+        let Candidate { source, destination, ip, .. } = *self.candidate;
+        let verdict = judge(self.snapshot, source, destination, ip.flow.layer4)?;
+        Ok(Admitted { verdict: Some(verdict), is_new: true })
+    }
+
+    /// TCP that belongs to nothing: refused, unless the switch has just started and the gates admit it, as an opening packet
+    /// or as the reply to one.
+    fn pick_up(&self, place: (&ConnectionKey, u64, Direction), packet: &Packet) -> Result<Admitted, Refused> {
+        let Self { table, snapshot, candidate, now } = *self;
+        if !packet.may_be_taken_up() || !table.picks_up(&snapshot.terms, now) {
+            return Err(DropReason::TcpNoConnection.into());
+        }
+        let (ports, direction) = (candidate.ip.flow.layer4, place.2);
+        match judge(snapshot, candidate.source, candidate.destination, ports) {
+            Ok(verdict) => self.open(place, packet, verdict, direction),
+            Err(refused) => {
+                let reversed = Layer4 { source: ports.destination, destination: ports.source, ..ports };
+                match judge(snapshot, candidate.destination, candidate.source, reversed) {
+                    Ok(verdict) => self.open(place, packet, verdict, direction.reversed()),
+                    Err(_) => Err(refused),
+                }
+            }
+        }
+    }
+
+    /// Remembers a connection that the gates have admitted, and whose opening packet goes the way of `opener`.
+    fn open(
+        &self,
+        (key, hash, direction): (&ConnectionKey, u64, Direction),
+        packet: &Packet,
+        verdict: VerdictId,
+        opener: Direction,
+    ) -> Result<Admitted, Refused> {
+        let admitted = Admitted { verdict: Some(verdict), is_new: true };
+        if !self.candidate.is_deliverable {
+            return Ok(admitted);
+        }
+        let judged = (self.snapshot.policy_generation, verdict.0);
+        let opening = Opening { packet, direction, opener, judged, owner: self.candidate.owner };
+        let reason = match self.table.open(key, hash, &opening, &self.snapshot.terms, self.now) {
+            Ok(()) => return Ok(admitted),
+            Err(Unopened::TableFull) => DropReason::ConnectionTableFull,
+            Err(Unopened::Quota) => DropReason::ConnectionQuota,
+            Err(Unopened::HalfOpenQuota) => DropReason::HalfOpenQuota,
+        };
+        Err(Refused { reason, verdict: Some(verdict) })
+    }
 }
 
 /// Asks both gates.
@@ -228,66 +286,6 @@ fn standing(
     let verdict = judge(snapshot, source, destination, opening.layer4).inspect_err(|_| table.end(entry))?;
     table.rejudged(entry, snapshot.policy_generation, verdict.0);
     Ok(Admitted { verdict: Some(verdict), is_new: false })
-}
-
-/// An error passes if it quotes a live connection, the quoted packet was sent by the error's receiver, and the
-/// error comes from the other end, or from the uplink behind which that lives. (Errors of the switch itself do not come in through a port.)
-fn admit_error(
-    table: &ConnectionTable,
-    snapshot: &Snapshot,
-    candidate: &Candidate<'_>,
-    now: Tick,
-) -> Result<Admitted, Refused> {
-    let error = &candidate.ip.flow;
-    let Some(Quoted { flow: quoted, echo_identifier, .. }) = quoted(candidate.frame, candidate.ip) else {
-        return Err(DropReason::IcmpNoConnection.into());
-    };
-    let is_of_its_path = |uplink| snapshot.directory.routes().is_behind(quoted.destination, uplink);
-    let may_speak = quoted.destination == error.source || candidate.uplink.is_some_and(is_of_its_path);
-    if quoted.source != error.destination || !may_speak {
-        return Err(DropReason::IcmpNoConnection.into());
-    }
-    let (key, _) = ConnectionKey::of(&quoted, echo_identifier);
-    let entry = table.find_any(&key, table.hash(&key), now).ok_or(DropReason::IcmpNoConnection)?;
-    standing(table, snapshot, &key, &entry)
-}
-
-/// Remembers the verdict of a first fragment for those that follow, and how far it reaches.
-fn follow_fragments(
-    table: &ConnectionTable,
-    snapshot: &Snapshot,
-    ip: &IpPacket,
-    fragment: Fragment,
-    admitted: Admitted,
-    now: Tick,
-) -> Result<(), Refused> {
-    let key = ConnectionKey::of_fragments(&ip.flow, fragment.identification);
-    let verdict = admitted.verdict.map_or(NO_VERDICT, |verdict| verdict.0);
-    let judged = (snapshot.policy_generation, verdict);
-    table.open_fragments(&key, table.hash(&key), fragment.length / 8, judged, now).map_err(|unfollowed| {
-        match unfollowed {
-            Unfollowed::Full => DropReason::ConnectionTableFull.into(),
-            Unfollowed::Overlap => DropReason::FragmentOverlap.into(),
-        }
-    })
-}
-
-fn admit_later_fragment(
-    table: &ConnectionTable,
-    snapshot: &Snapshot,
-    ip: &IpPacket,
-    fragment: Fragment,
-    now: Tick,
-) -> Result<Admitted, Refused> {
-    let key = ConnectionKey::of_fragments(&ip.flow, fragment.identification);
-    let entry = table
-        .find_any(&key, table.hash(&key), now)
-        .filter(|entry| entry.is_judged_by(snapshot.policy_generation))
-        .ok_or(DropReason::FragmentUntracked)?;
-    if fragment.offset / 8 < entry.note() {
-        return Err(DropReason::FragmentOverlap.into());
-    }
-    Ok(Admitted { verdict: entry.verdict().map(VerdictId), is_new: false })
 }
 
 impl Snapshot {

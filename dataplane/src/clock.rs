@@ -28,6 +28,11 @@ impl Tick {
         if elapsed > u32::MAX / 2 { 0 } else { elapsed }
     }
 
+    /// The moment that many ticks later.
+    pub const fn plus(self, ticks: u32) -> Self {
+        Self(self.0.wrapping_add(ticks))
+    }
+
     /// The moment `duration` later, rounded up.
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.wrapping_add(duration.as_millis().div_ceil(125) as u32))

@@ -175,18 +175,36 @@ reasons! {
         FragmentsRefused = "fragments-refused",
         /// The fragment's first part was never seen, was refused, or is forgotten.
         FragmentUntracked = "fragment-untracked",
-        /// The fragment reaches back into the first one, where the ports are.
+        /// The very fragment has passed already.
+        FragmentDuplicate = "fragment-duplicate",
+        /// The fragment, or an earlier one of its packet, overlapped another (RFC 5722).
         FragmentOverlap = "fragment-overlap",
+        /// The fragment, or an earlier one of its packet, lies behind the last.
+        FragmentBeyondEnd = "fragment-beyond-end",
+        /// The workload has as many packets on their way in fragments as it may have.
+        FragmentQuota = "fragment-quota",
+        /// There is no room to follow the fragments of another packet.
+        FragmentTableFull = "fragment-table-full",
         /// TCP that opens nothing and belongs to no connection.
         TcpNoConnection = "tcp-no-connection",
+        /// `tcp = "strict"`: a segment outside the windows of its connection.
+        TcpOutOfWindow = "tcp-out-of-window",
+        /// SCTP that is no INIT and belongs to no association.
+        SctpNoConnection = "sctp-no-connection",
         /// An ICMP error that quotes no live connection of its receiver.
         IcmpNoConnection = "icmp-no-connection",
+        /// `tcp = "strict"`: an ICMP error that quotes a segment which its receiver cannot have sent.
+        IcmpOutOfWindow = "icmp-out-of-window",
         /// A reply (echo reply and the like) that nobody asked for.
         ReplyUnsolicited = "reply-unsolicited",
         /// The workload has opened more connections a second than its `limit` lets it.
         LimitConnections = "limit-connections",
         /// The table of connections has no room for this one.
         ConnectionTableFull = "connection-table-full",
+        /// The workload has as many connections as it may have.
+        ConnectionQuota = "connection-quota",
+        /// The workload has as many connections whose handshake is not complete as it may have.
+        HalfOpenQuota = "half-open-quota",
         /// The source's gate refuses.
         DeniedEgress = "denied-egress",
         /// The destination's gate refuses.

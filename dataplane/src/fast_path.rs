@@ -17,7 +17,7 @@ use std::mem::size_of;
 use septum_rules::proto::Protocol;
 
 use crate::burst::ETHERNET;
-use crate::conntrack::{ConnectionKey, Direction, Packet};
+use crate::conntrack::{ConnectionKey, Direction, Packet, Segment};
 use crate::port::PortId;
 use crate::wire::ethernet::{EtherType, EthernetHeader};
 use crate::wire::ipv4::Ipv4Header;
@@ -36,6 +36,7 @@ pub struct Glance {
     /// Source address and port; IPv4 as mapped IPv6.
     source: (u128, u16),
     destination: (u128, u16),
+    protocol: Protocol,
     /// What connection tracking must know of it.
     pub packet: Packet,
     /// Bytes from the IP header to the packet's end.
@@ -110,7 +111,13 @@ impl Glance {
             ],
             source: (source, source_port),
             destination: (destination, destination_port),
-            packet: Packet { protocol, tcp_flags: transport.tcp_flags },
+            protocol,
+            packet: match protocol {
+                Protocol::TCP => {
+                    Packet::Tcp(Segment::read_at(frame, start, extent.payload, extent.end, false))
+                }
+                _ => Packet::Other,
+            },
             length,
             ttl,
         })
@@ -119,7 +126,7 @@ impl Glance {
     /// The connection that the packet would belong to, and its direction there.
     #[inline]
     pub fn connection(&self) -> (ConnectionKey, Direction) {
-        ConnectionKey::of_ports(self.source, self.destination, self.packet.protocol)
+        ConnectionKey::of_ports(self.source, self.destination, self.protocol)
     }
 }
 

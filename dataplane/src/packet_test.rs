@@ -16,7 +16,7 @@ use septum_rules::workload::Workload;
 
 use crate::burst::{Burst, ETHERNET};
 use crate::clock::{BurstTime, Tick};
-use crate::conntrack::{ConnectionTable, Timeouts};
+use crate::conntrack::ConnectionTable;
 use crate::counters::WorkerCells;
 use crate::delivery::Plan;
 use crate::directory::{SegmentEntry, uplink_port};
@@ -80,7 +80,7 @@ impl Bench {
         let workload = &policy.workloads[test.workload.index()];
         let segment = self.snapshot.directory.segment(workload.segment);
         let frame = build(policy, workload, segment, test)?;
-        let table = Arc::new(ConnectionTable::new(64, Timeouts::default()));
+        let table = Arc::new(ConnectionTable::new(64));
         let mut forwarder = Forwarder::new(0, table, Arc::new(WorkerCells::new(self.ports.len())), None);
         self.burst.clear();
         self.burst.push(&frame);

@@ -109,6 +109,7 @@ impl Forwarder {
     ) {
         let at = At { snapshot, ingress, time };
         plan.clear();
+        self.table.sweep(time.tick);
         // A slot that has a new owner says nothing of the old one's last frames.
         let from = match Station::at(&snapshot.directory, ingress) {
             _ if snapshot.is_stale(time) => Err(DropReason::PolicyStale),
@@ -150,7 +151,7 @@ impl Forwarder {
         account: &mut Account,
     ) -> Option<End> {
         let Common { way, packet, connection } = self.survey.common(index)?;
-        let admitted = admission::admit_known(&self.table, at.snapshot, connection, *packet, at.time.tick)?;
+        let admitted = admission::admit_known(&self.table, at.snapshot, connection, packet, at.time.tick)?;
         account.verdict = admitted.verdict;
         account.egress = Some(way.egress.slot);
         if way.is_routed {
@@ -314,6 +315,11 @@ impl Way<'_> {
             (Destination::Gateway(identity), _) => (identity, false),
             (Destination::Nowhere | Destination::Group, _) => (world(), false),
         };
+        // The world has no share of its own: whoever is to be reached answers for what is opened to it.
+        let owner = match asking.from {
+            Station::Member(member) => member.port.slot,
+            Station::Uplink(uplink) => account.egress.unwrap_or(uplink.port.slot),
+        };
         let frame = &asking.burst.frame(asking.index)[ETHERNET..];
         let candidate = Candidate {
             ip,
@@ -324,6 +330,7 @@ impl Way<'_> {
             is_deliverable,
             limiter,
             uplink,
+            owner,
         };
         match admission::admit(table, snapshot, &candidate, asking.now) {
             Ok(admitted) => {

@@ -12,6 +12,7 @@ use septum_rules::policy::{Established, Policy};
 use septum_rules::verdict::{Decider, Gate};
 
 use crate::clock::BurstTime;
+use crate::conntrack::Terms;
 use crate::counters::Cell;
 use crate::directory::Directory;
 use crate::port::PortId;
@@ -37,6 +38,8 @@ pub struct Snapshot {
     pub stale_from_ms: Option<u64>,
     /// What becomes of connections that an earlier policy admitted.
     pub established: Established,
+    /// How connections are remembered.
+    pub terms: Terms,
 }
 
 /// A policy, compiled: what a new snapshot needs besides the ports.
@@ -79,6 +82,7 @@ impl Snapshot {
             hits: (0..workers).map(|_| row()).collect(),
             stale_from_ms: classifier.valid_until().map(|day| day.to_unix_seconds() * 1000 + Self::GRACE_MS),
             established: policy.settings.established,
+            terms: Terms::new(&policy.settings.conntrack),
             policy,
             classifier,
         }

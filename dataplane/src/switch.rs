@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use septum_rules::verdict::Gate;
 
 use crate::clock::Tick;
-use crate::conntrack::{ConnectionTable, Timeouts};
+use crate::conntrack::ConnectionTable;
 use crate::counters::{PortCounters, WorkerCells};
 use crate::flow_log::{NameBook, Writer, Written};
 use crate::flow_record::Names;
@@ -181,7 +181,7 @@ impl<Q: PortQueue + Send + 'static> Switch<Q> {
         let names = Arc::new(NameBook::default());
         let log = options.events.map(|output| Writer::start(output, Arc::clone(&names))).transpose();
         let log = log.map_err(SwitchError::Worker)?;
-        let table = Arc::new(ConnectionTable::new(options.connections, Timeouts::default()));
+        let table = Arc::new(ConnectionTable::new(options.connections).started_at(Tick::now()));
         let first = Snapshot::new(compiled.clone(), &HashMap::new(), options.workers, 0, 0);
         let publisher = Publisher::new(first);
         let (report, reports) = unbounded();

@@ -183,8 +183,11 @@ fn later_fragments_follow_the_first_ones_verdict() {
     assert_eq!(fabric.outcome("web-1", &first), Ok(()));
     assert_eq!(fabric.outcome("web-1", &later), Ok(()));
     assert_eq!(fabric.received("ops-1").len(), 2);
+    assert_eq!(fabric.outcome("web-1", &later), Err(DropReason::FragmentUntracked), "the packet is complete");
     let (_, overlapping) = fragments(&fabric, syslog, 16);
+    assert_eq!(fabric.outcome("web-1", &first), Ok(()));
     assert_eq!(fabric.outcome("web-1", &overlapping), Err(DropReason::FragmentOverlap));
+    assert_eq!(fabric.outcome("web-1", &later), Err(DropReason::FragmentOverlap), "nothing of it passes");
 
     let mut fabric = Fabric::new(SHOP);
     let (first, later) = fragments(&fabric, Layer4::ports(Protocol::UDP, 40_000, 515), 24);

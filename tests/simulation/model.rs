@@ -25,6 +25,8 @@ const ANSWERED: u32 = 120 * SECOND;
 const QUERY: u32 = 30 * SECOND;
 /// How long later fragments may follow their first.
 const FRAGMENTS: u32 = 30 * SECOND;
+/// Further from the next number than any window here, and a super-frame.
+const FAR: u32 = 1 << 18;
 
 /// An end of a connection: address, and port, identifier or type.
 type End = (IpAddr, u16);
@@ -305,6 +307,14 @@ impl Connection {
 
     fn advance(&mut self, packet: &Packet, up: bool, now: u32) {
         let side = usize::from(up != self.opened_up);
+        // What is far outside every window may pass, and tells nothing of the connection.
+        let is_stray = packet.tcp.is_some_and(|segment| {
+            let far = |next| (segment.sequence.wrapping_sub(next) as i32).unsigned_abs() > FAR;
+            segment.flags & SYN == 0 && self.next[side].is_some_and(far)
+        });
+        if is_stray {
+            return;
+        }
         self.seen = now;
         self.spoken[side] = true;
         let Some(segment) = packet.tcp else { return };

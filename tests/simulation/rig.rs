@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use septum::burst::Burst;
 use septum::clock::{BurstTime, Tick};
-use septum::conntrack::{ConnectionTable, Timeouts};
+use septum::conntrack::ConnectionTable;
 use septum::counters::{PortCounters, WorkerCells};
 use septum::delivery::{Plan, Queues, deliver};
 use septum::pipeline::{End, Forwarder};
@@ -88,7 +88,7 @@ impl Rig {
         let port = |slot: usize| PortId { slot: slot as u16, generation: 0 };
         let ports: Vec<_> = (0..hosts).map(|slot| Some(port(slot))).collect();
         let snapshot = Arc::new(snapshot_of(PLAIN, &ports, build.workers, 1, 1));
-        let table = Arc::new(ConnectionTable::seeded(seed, build.connections, Timeouts::default()));
+        let table = Arc::new(ConnectionTable::seeded(seed, build.connections));
         let worker = |number| Worker {
             forwarder: Forwarder::new(number, Arc::clone(&table), Arc::new(WorkerCells::new(slots)), None),
             queues: Queues::default(),

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use septum::burst::{Burst, ETHERNET};
 use septum::clock::{BurstTime, Tick};
-use septum::conntrack::{ConnectionTable, Timeouts};
+use septum::conntrack::ConnectionTable;
 use septum::counters::{PortCounters, WorkerCells};
 use septum::delivery::{Plan, Queues, deliver};
 use septum::directory::{gateway_mac, uplink_port};
@@ -228,7 +228,7 @@ pub(crate) fn today() -> Date {
 }
 
 fn table() -> Arc<ConnectionTable> {
-    Arc::new(ConnectionTable::new(256, Timeouts::default()))
+    Arc::new(ConnectionTable::new(256))
 }
 
 /// Compiles a policy; each text once, since many switches are made of few texts.

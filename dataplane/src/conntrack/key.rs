@@ -111,11 +111,6 @@ impl ConnectionKey {
         key
     }
 
-    /// Whether the last word of a key is that of [`ConnectionKey::of_fragments`].
-    pub(super) const fn rest_is_fragments(rest: u64) -> bool {
-        rest & FRAGMENTS != 0
-    }
-
     fn pack(domain: DomainId, protocol: Protocol, low: End, high: End) -> Self {
         let ports = u64::from(low.1) << 48 | u64::from(high.1) << 32;
         let rest = u64::from(domain.0) << 16 | u64::from(protocol.0);

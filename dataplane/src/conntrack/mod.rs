@@ -1,13 +1,26 @@
 //! Connection tracking: which packets belong to a conversation that the gates have already admitted.
 //!
 //! One [`ConnectionTable`] serves all workers, because the two directions of a connection may reach different
-//! ones. It takes no lock: entries are eight atomic words, claimed and published through the first.
-//! The gates judge only what opens a connection; this module says what that is, protocol by protocol.
+//! ones. It takes no lock: entries are atomic words, claimed and published through the first.
+//! The gates judge only what opens a connection; this module says what that is, protocol by protocol, what belongs to one, and
+//! how many a workload may have.
 
+mod fragments;
 mod key;
+mod quota;
+mod sctp;
+mod segment;
 mod state;
+mod sync;
 mod table;
+mod terms;
+mod window;
 
+pub use fragments::{FragmentTable, Unfollowed};
 pub use key::{Connection, ConnectionKey, Direction, IcmpRole, icmp_role};
-pub use state::{Packet, Phase, Step, Timeouts};
-pub use table::{ConnectionTable, Entry, Found, NO_VERDICT, TableFull, Unfollowed};
+pub use sctp::Chunk;
+pub use segment::Segment;
+pub use state::{Packet, Phase, State, Step};
+pub use table::{ConnectionTable, Entry, NO_VERDICT, Opening, Unopened};
+pub use terms::Terms;
+pub use window::{Answer, Sender};

@@ -1,12 +1,16 @@
 //! What a packet does to its connection: pure functions, no table, no clock.
 //!
-//! TCP follows RFC 9293 figure 5 as a middlebox sees it (flags only; sequence numbers are not checked here).
-//! Everything else has two phases: spoken, and answered.
+//! TCP follows RFC 9293 figure 5 as a middlebox sees it, with the phases of Linux
+//! (net/netfilter/nf_conntrack_proto_tcp.c), and RFC 5961: a reset ends a connection only exactly in sequence, a SYN
+//! on a live one ends nothing. Whether a segment is inside the windows is [`super::window`]'s; SCTP is
+//! [`super::sctp`]'s. Everything else has two phases: spoken, and answered.
 
 use septum_rules::proto::Protocol;
 
-use crate::clock::Tick;
-use crate::wire::tcp_flag::{ACK, FIN, RST, SYN};
+use super::sctp::Chunk;
+use super::segment::Segment;
+use super::window::Sender;
+use crate::wire::IpPacket;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,24 +23,47 @@ pub enum Phase {
     /// TCP: the handshake is complete.
     Established = 2,
     /// TCP: one side has sent FIN.
-    Closing = 3,
+    FinWait = 3,
+    /// TCP: that FIN was acknowledged.
+    CloseWait = 4,
     /// TCP: both sides have sent FIN.
-    TimeWait = 4,
-    /// TCP: reset.
-    Reset = 5,
-    /// No TCP: only the opener has spoken.
-    Unanswered = 6,
-    /// No TCP: both have.
-    Answered = 7,
+    LastAck = 5,
+    /// TCP: both FINs were acknowledged.
+    TimeWait = 6,
+    /// TCP: reset. SCTP: aborted, or shut down.
+    Closed = 7,
+    /// No TCP, no SCTP: only the opener has spoken.
+    Unanswered = 8,
+    /// No TCP, no SCTP: both have.
+    Answered = 9,
+    /// SCTP: INIT was sent.
+    CookieWait = 10,
+    /// SCTP: the cookie was sent back.
+    CookieEchoed = 11,
+    /// SCTP: the cookie was taken.
+    Associated = 12,
+    /// SCTP: one side shuts down.
+    Shutdown = 13,
+    /// SCTP: the other agrees.
+    ShutdownAcked = 14,
+}
+
+impl Phase {
+    /// Whether nobody but the opener need exist yet: what a flood consists of.
+    pub const fn is_half_open(self) -> bool {
+        matches!(self, Self::SynSent | Self::SynReceived | Self::CookieWait | Self::CookieEchoed)
+    }
 }
 
 /// What connection tracking must know of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Packet {
-    /// IP protocol.
-    pub protocol: Protocol,
-    /// TCP flags, else zero.
-    pub tcp_flags: u8,
+pub enum Packet {
+    /// A TCP segment, or the first fragment of one.
+    Tcp(Segment),
+    /// An SCTP packet, or the first fragment of one.
+    Sctp(Chunk),
+    /// Any other protocol.
+    Other,
 }
 
 /// What becomes of a connection at a packet that belongs to it.
@@ -46,195 +73,183 @@ pub enum Step {
     Continue(State),
     /// The packet opens a new connection with the same key: the gates must judge it, in its own direction.
     Reopen,
+    /// The packet asks to open where a connection lives (RFC 5961 section 4): the gates must judge it, and if they admit
+    /// it, it passes for the end to answer, and changes nothing.
+    Judge,
+    /// A TCP segment outside the windows: it changes nothing.
+    OutOfWindow,
 }
 
-/// The state word's part that packets change: phase, who opened, who has sent FIN.
+/// The state word's part that packets change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     /// How far it has come.
     pub phase: Phase,
     /// The opener's packets go down (from the higher end of the key to the lower).
     pub opened_down: bool,
-    /// Who has sent FIN: bit 0 the opener, bit 1 the other.
-    fins: u8,
+    /// TCP: who has sent FIN; bit 0 the opener, bit 1 the other.
+    pub(super) fins: u8,
+    /// TCP: a reset has passed that was not exactly in sequence, and nobody has spoken since.
+    pub doubted: bool,
 }
 
 impl Packet {
-    /// The bare SYN of an opener.
-    fn is_syn(self) -> bool {
-        self.tcp_flags & (SYN | ACK | RST | FIN) == SYN
+    /// Reads what `packet` of `frame` is.
+    #[inline]
+    pub fn read(frame: &[u8], packet: &IpPacket) -> Self {
+        match packet.flow.layer4.protocol {
+            Protocol::TCP => Self::Tcp(Segment::read(frame, packet)),
+            Protocol::SCTP => Self::Sctp(Chunk::read(frame, packet)),
+            _ => Self::Other,
+        }
     }
 
-    /// Whether this packet may open a connection. TCP opens with SYN alone.
-    pub fn may_open(self) -> bool {
-        self.protocol != Protocol::TCP || self.is_syn()
+    /// Whether this packet may open a connection. TCP opens with SYN alone, SCTP with INIT alone.
+    pub const fn may_open(&self) -> bool {
+        match self {
+            Self::Tcp(segment) => segment.is_opening(),
+            Self::Sctp(chunk) => chunk.opens(),
+            Self::Other => true,
+        }
+    }
+
+    /// Whether it is part of a TCP connection under way: what a restarted switch may take up. A FIN or a reset is not worth it.
+    pub const fn may_be_taken_up(&self) -> bool {
+        matches!(self, Self::Tcp(segment)
+            if segment.has_ack() && !segment.is_syn() && !segment.is_reset() && !segment.is_fin())
     }
 }
 
 impl State {
-    /// The state that the opening packet makes.
-    pub fn opened_by(packet: Packet, opened_down: bool) -> Self {
-        let phase = if packet.protocol == Protocol::TCP { Phase::SynSent } else { Phase::Unanswered };
-        Self { phase, opened_down, fins: 0 }
+    /// A state without a history.
+    pub const fn new(phase: Phase, opened_down: bool) -> Self {
+        Self { phase, opened_down, fins: 0, doubted: false }
     }
 
-    /// What the next packet does. `from_opener`: it goes the opening packet's way.
-    pub fn step(self, packet: Packet, from_opener: bool) -> Step {
-        if packet.protocol != Protocol::TCP {
-            let phase = if from_opener { self.phase } else { Phase::Answered };
-            return Step::Continue(Self { phase, ..self });
+    /// The state that a packet makes which opens a connection, or is the first seen of one.
+    pub const fn opened_by(packet: &Packet, opened_down: bool) -> Self {
+        let phase = match packet {
+            Packet::Tcp(segment) if segment.is_opening() => Phase::SynSent,
+            Packet::Tcp(_) => Phase::Established,
+            Packet::Sctp(_) => Phase::CookieWait,
+            Packet::Other => Phase::Unanswered,
+        };
+        Self::new(phase, opened_down)
+    }
+
+    /// What a TCP segment of `sender` to `receiver` does. `from_opener`: it goes the opening packet's way.
+    pub fn step_tcp(self, segment: &Segment, sender: &Sender, receiver: &Sender, from_opener: bool) -> Step {
+        if segment.is_opening() {
+            return match self.phase {
+                // RFC 6191 lets the end decide by time stamps, too, whether it takes the new one.
+                Phase::TimeWait | Phase::Closed => Step::Reopen,
+                Phase::SynSent | Phase::SynReceived if from_opener => Step::Continue(self),
+                // Simultaneous open (RFC 9293 section 3.5).
+                Phase::SynSent => Step::Continue(Self { phase: Phase::SynReceived, ..self }),
+                _ => Step::Judge,
+            };
         }
-        if packet.is_syn() {
-            return self.step_syn(from_opener);
+        if !sender.fits(receiver, segment) {
+            return Step::OutOfWindow;
         }
-        if packet.tcp_flags & RST != 0 {
-            return Step::Continue(Self { phase: Phase::Reset, ..self });
+        if segment.is_reset() {
+            return Step::Continue(match self.phase {
+                Phase::Closed => self,
+                _ if sender.resets_exactly(receiver, segment) => Self { phase: Phase::Closed, ..self },
+                _ => Self { doubted: true, ..self },
+            });
         }
-        let fin = packet.tcp_flags & FIN != 0;
-        let fins = self.fins | if fin { 1 << u8::from(!from_opener) } else { 0 };
+        let heard = Heard {
+            is_syn: segment.is_syn(),
+            has_ack: segment.has_ack(),
+            is_fin: segment.is_fin(),
+            acknowledges_all: sender.acknowledges_all(receiver, segment),
+            from_opener,
+        };
+        Step::Continue(self.after(heard))
+    }
+
+    /// The phases of a segment that is inside the windows and no reset.
+    fn after(self, heard: Heard) -> Self {
+        let fins = match self.phase {
+            // Nobody can end what has not begun, or is over.
+            Phase::SynSent | Phase::TimeWait | Phase::Closed => self.fins,
+            _ => self.fins | if heard.is_fin { 1 << u8::from(!heard.from_opener) } else { 0 },
+        };
+        let is_pure = !heard.is_fin && !heard.is_syn;
         let phase = match self.phase {
-            Phase::Reset => Phase::Reset,
-            _ if fins == 0b11 => Phase::TimeWait,
-            _ if fins != 0 => Phase::Closing,
-            Phase::SynSent if !from_opener && packet.tcp_flags & SYN != 0 => Phase::SynReceived,
-            Phase::SynReceived if from_opener => Phase::Established,
+            Phase::SynSent if !heard.from_opener && heard.is_syn && heard.has_ack => Phase::SynReceived,
+            phase @ (Phase::SynSent | Phase::TimeWait | Phase::Closed) => phase,
+            Phase::LastAck if is_pure && heard.acknowledges_all => Phase::TimeWait,
+            _ if fins == 0b11 => Phase::LastAck,
+            Phase::FinWait if is_pure && heard.acknowledges_all && self.other_closed(heard.from_opener) => {
+                Phase::CloseWait
+            }
+            Phase::CloseWait => Phase::CloseWait,
+            _ if fins != 0 => Phase::FinWait,
+            Phase::SynReceived if heard.from_opener && heard.has_ack => Phase::Established,
             other => other,
         };
-        Step::Continue(Self { phase, fins, ..self })
+        Self { phase, fins, doubted: false, ..self }
     }
 
-    /// A bare SYN: a retransmission, a simultaneous open (RFC 9293 section 3.5), or a new connection.
-    fn step_syn(self, from_opener: bool) -> Step {
-        match self.phase {
-            Phase::TimeWait | Phase::Reset => Step::Reopen,
-            // An end that died without its FIN, and whose successor takes the same port.
-            Phase::Closing if from_opener => Step::Reopen,
-            _ if from_opener => Step::Continue(self),
-            Phase::SynSent => Step::Continue(Self { phase: Phase::SynReceived, ..self }),
-            // The answering side opens towards the opener: its right to do so was never judged.
-            _ => Step::Reopen,
-        }
+    /// Whether the end that this packet goes to has sent FIN.
+    const fn other_closed(self, from_opener: bool) -> bool {
+        self.fins >> from_opener as u8 & 1 != 0
+    }
+
+    /// What a packet of any other protocol does.
+    pub const fn step_other(self, from_opener: bool) -> Step {
+        let phase = if from_opener { self.phase } else { Phase::Answered };
+        Step::Continue(Self { phase, ..self })
     }
 
     /// Packs into 16 bits.
     pub(super) const fn to_bits(self) -> u16 {
-        self.phase as u16 | (self.opened_down as u16) << 8 | (self.fins as u16) << 9
+        self.phase as u16
+            | (self.opened_down as u16) << 4
+            | (self.fins as u16) << 5
+            | (self.doubted as u16) << 7
     }
 
     /// Unpacks what [`State::to_bits`] packed.
     pub(super) const fn from_bits(bits: u16) -> Self {
-        let phase = match bits & 0xff {
+        let phase = match bits & 0xf {
             0 => Phase::SynSent,
             1 => Phase::SynReceived,
             2 => Phase::Established,
-            3 => Phase::Closing,
-            4 => Phase::TimeWait,
-            5 => Phase::Reset,
-            6 => Phase::Unanswered,
-            _ => Phase::Answered,
+            3 => Phase::FinWait,
+            4 => Phase::CloseWait,
+            5 => Phase::LastAck,
+            6 => Phase::TimeWait,
+            7 => Phase::Closed,
+            8 => Phase::Unanswered,
+            9 => Phase::Answered,
+            10 => Phase::CookieWait,
+            11 => Phase::CookieEchoed,
+            12 => Phase::Associated,
+            13 => Phase::Shutdown,
+            _ => Phase::ShutdownAcked,
         };
-        Self { phase, opened_down: bits & 1 << 8 != 0, fins: (bits >> 9) as u8 & 0b11 }
-    }
-}
-
-/// How long a silent connection is remembered, in ticks. The defaults are those of Linux
-/// (`net.netfilter.nf_conntrack_*_timeout*`, Documentation/networking/nf_conntrack-sysctl.rst).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    by_phase: [u32; 8],
-    icmp: u32,
-    /// Fragments of one packet (`net.ipv4.ipfrag_time`).
-    pub fragments: u32,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        const fn seconds(count: u32) -> u32 {
-            count * Tick::PER_SECOND
-        }
         Self {
-            by_phase: [
-                seconds(120),
-                seconds(60),
-                seconds(5 * 86_400),
-                seconds(120),
-                seconds(120),
-                seconds(10),
-                seconds(30),
-                seconds(120),
-            ],
-            icmp: seconds(30),
-            fragments: seconds(30),
+            phase,
+            opened_down: bits & 1 << 4 != 0,
+            fins: (bits >> 5) as u8 & 0b11,
+            doubted: bits & 1 << 7 != 0,
         }
     }
 }
 
-impl Timeouts {
-    /// Ticks of silence after which a connection in this phase is forgotten.
-    pub fn of(&self, protocol: Protocol, phase: Phase) -> u32 {
-        if protocol.has_icmp_type() { self.icmp } else { self.by_phase[phase as usize] }
-    }
+/// What a segment says, as far as phases go.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    is_syn: bool,
+    has_ack: bool,
+    is_fin: bool,
+    acknowledges_all: bool,
+    from_opener: bool,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tcp(tcp_flags: u8) -> Packet {
-        Packet { protocol: Protocol::TCP, tcp_flags }
-    }
-
-    /// Runs packets (flags, from the opener?) through a fresh connection.
-    fn run(packets: &[(u8, bool)]) -> Phase {
-        let mut state = State::opened_by(tcp(SYN), false);
-        for (flags, from_opener) in packets {
-            match state.step(tcp(*flags), *from_opener) {
-                Step::Continue(next) => state = next,
-                Step::Reopen => panic!("reopened at {flags:#x}"),
-            }
-        }
-        state.phase
-    }
-
-    #[test]
-    fn tcp_opens_and_closes_in_every_order() {
-        let open = [(SYN | ACK, false), (ACK, true)];
-        assert_eq!(run(&open), Phase::Established);
-        for first in [true, false] {
-            let close = [(FIN | ACK, first), (ACK, !first), (FIN | ACK, !first), (ACK, first)];
-            assert_eq!(run(&[&open[..], &close[..1]].concat()), Phase::Closing);
-            assert_eq!(run(&[&open[..], &close[..]].concat()), Phase::TimeWait);
-        }
-        assert_eq!(run(&[(RST | ACK, false)]), Phase::Reset);
-        assert_eq!(
-            run(&[(SYN, false), (SYN | ACK, true), (SYN | ACK, false), (ACK, true)]),
-            Phase::Established
-        );
-    }
-
-    #[test]
-    fn the_answering_side_cannot_open_unjudged() {
-        let state = State::opened_by(tcp(SYN), true);
-        let Step::Continue(state) = state.step(tcp(SYN | ACK), false) else { panic!() };
-        assert_eq!(state.step(tcp(SYN), false), Step::Reopen);
-        assert_eq!(state.step(tcp(SYN), true), Step::Continue(state));
-    }
-
-    #[test]
-    fn only_syn_opens_tcp() {
-        for flags in [ACK, SYN | ACK, FIN | ACK, RST, SYN | FIN, 0] {
-            assert!(!tcp(flags).may_open(), "{flags:#x}");
-        }
-        assert!(tcp(SYN | 0xc0).may_open(), "ECN setup SYN");
-    }
-
-    #[test]
-    fn states_survive_packing() {
-        for bits in 0..8u16 {
-            for rest in 0..8u16 {
-                let packed = bits | rest << 8;
-                assert_eq!(State::from_bits(packed).to_bits(), packed);
-            }
-        }
-    }
-}
+#[path = "state_tests.rs"]
+mod tests;

@@ -1,18 +1,37 @@
 //! The table alone: what is found, what expires, what is refused, and what threads do to it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread;
 
+use septum_rules::conntrack::ConntrackSettings;
 use septum_rules::flow_key::FlowKey;
 use septum_rules::identity::DomainId;
 use septum_rules::proto::Layer4;
 
 use super::*;
+use crate::conntrack::Segment;
 use crate::wire::tcp_flag::{ACK, RST, SYN};
 
-const SYN_PACKET: Packet = Packet { protocol: Protocol::TCP, tcp_flags: SYN };
-const ACK_PACKET: Packet = Packet { protocol: Protocol::TCP, tcp_flags: ACK };
+/// A segment of `sequence` with no payload.
+const fn segment(flags: u8, sequence: u32, acknowledgment: u32) -> Packet {
+    let length = if flags & SYN != 0 { 1 } else { 0 };
+    Packet::Tcp(Segment {
+        sequence,
+        length,
+        acknowledgment,
+        window: 1000,
+        flags,
+        scale: None,
+        sack: None,
+        is_cut: false,
+    })
+}
+
+const OPENING: Packet = segment(SYN, 100, 0);
+const ANSWER: Packet = segment(SYN | ACK, 500, 101);
+const COMPLETE: Packet = segment(ACK, 101, 501);
 
 fn key(number: u32) -> (ConnectionKey, Direction) {
     let flow = FlowKey {
@@ -28,134 +47,182 @@ fn second(count: u32) -> Tick {
     Tick(count * Tick::PER_SECOND)
 }
 
+fn terms(connections: u32, half_open: u32) -> Terms {
+    Terms::new(&ConntrackSettings {
+        connections_per_workload: connections,
+        half_open_per_workload: half_open,
+        ..ConntrackSettings::default()
+    })
+}
+
+/// Opens connection `number` for `owner`.
+fn open(table: &ConnectionTable, number: u32, owner: u16, terms: &Terms, now: Tick) -> Result<(), Unopened> {
+    let (key, direction) = key(number);
+    let opening = Opening { packet: &OPENING, direction, opener: direction, judged: (1, number), owner };
+    table.open(&key, table.hash(&key), &opening, terms, now)
+}
+
+/// Puts a packet of connection `number` through it; `back`: against the opener's direction.
+fn put(table: &ConnectionTable, number: u32, packet: &Packet, back: bool, now: Tick) -> Option<Step> {
+    let (key, mut direction) = key(number);
+    if back {
+        direction = direction.reversed();
+    }
+    let entry = table.find(&key, table.hash(&key), now)?;
+    let step = entry.step(packet, direction);
+    if let Step::Continue(next) = step {
+        table.advance(&entry, direction, packet, next, &Terms::default(), now);
+    }
+    Some(step)
+}
+
+fn phase(table: &ConnectionTable, number: u32, now: Tick) -> Option<Phase> {
+    let (key, _) = key(number);
+    Some(table.find(&key, table.hash(&key), now)?.state().phase)
+}
+
 #[test]
 fn a_connection_is_found_from_both_sides_until_it_expires() {
-    let table = ConnectionTable::new(64, Timeouts::default());
+    let table = ConnectionTable::new(64);
     let (key, direction) = key(1);
     let hash = table.hash(&key);
-    let find = |direction, packet, now| table.find(&key, hash, direction, packet, now);
-    assert!(matches!(find(direction, ACK_PACKET, second(0)), Found::None));
-    table.open(&key, hash, direction, SYN_PACKET, (7, 42), second(0)).unwrap();
-    let Found::Connection(entry) = find(direction.reversed(), ACK_PACKET, second(1)) else { panic!() };
-    assert!(entry.is_judged_by(7) && !entry.is_judged_by(8));
-    assert_eq!((entry.verdict(), entry.opened()), (Some(42), direction));
+    assert!(table.find(&key, hash, second(0)).is_none());
+    open(&table, 1, 7, &Terms::default(), second(0)).unwrap();
+    let entry = table.find(&key, hash, second(1)).unwrap();
+    assert!(entry.is_judged_by(1) && !entry.is_judged_by(2));
+    assert_eq!((entry.verdict(), entry.opened()), (Some(1), direction));
     table.rejudged(&entry, 8, 43);
-    let Found::Connection(entry) = find(direction, ACK_PACKET, second(1)) else { panic!() };
+    let entry = table.find(&key, hash, second(1)).unwrap();
     assert!(entry.is_judged_by(8) && entry.verdict() == Some(43));
     assert!(entry.is_judged_after(7) && !entry.is_judged_after(8) && !entry.is_judged_after(9));
-    assert!(matches!(find(direction, ACK_PACKET, second(121)), Found::None), "SYN sent lasts 120 s");
-    assert!(matches!(find(direction, SYN_PACKET, second(121)), Found::None));
+    assert!(table.find(&key, hash, second(120)).is_some(), "SYN sent lasts 120 s");
+    assert!(table.find(&key, hash, Tick(120 * Tick::PER_SECOND + 1)).is_none());
 }
 
 #[test]
-fn a_reset_connection_opens_only_anew() {
-    let table = ConnectionTable::new(64, Timeouts::default());
-    let (key, direction) = key(1);
-    let hash = table.hash(&key);
-    table.open(&key, hash, direction, SYN_PACKET, (1, 1), second(0)).unwrap();
-    let reset = Packet { protocol: Protocol::TCP, tcp_flags: RST | ACK };
-    let Found::Connection(entry) = table.find(&key, hash, direction.reversed(), reset, second(0)) else {
-        panic!()
-    };
-    table.advance(&entry, direction.reversed(), reset, second(0));
-    assert!(matches!(table.find(&key, hash, direction, SYN_PACKET, second(1)), Found::Reopens(_)));
-    assert!(matches!(table.find(&key, hash, direction.reversed(), SYN_PACKET, second(1)), Found::Reopens(_)));
-    assert!(matches!(table.find(&key, hash, direction, ACK_PACKET, second(11)), Found::None));
+fn shares_follow_a_connection_through_its_life() {
+    let (table, terms) = (ConnectionTable::new(64), Terms::default());
+    open(&table, 1, 7, &terms, second(0)).unwrap();
+    assert_eq!((table.share_of(7), table.count()), ((1, 1), 1));
+    put(&table, 1, &ANSWER, true, second(0));
+    assert_eq!((phase(&table, 1, second(0)), table.share_of(7)), (Some(Phase::SynReceived), (1, 1)));
+    put(&table, 1, &COMPLETE, false, second(0));
+    assert_eq!((phase(&table, 1, second(0)), table.share_of(7)), (Some(Phase::Established), (1, 0)));
+    put(&table, 1, &segment(RST, 501, 0), true, second(0));
+    assert_eq!(phase(&table, 1, second(0)), Some(Phase::Closed));
+    assert_eq!(put(&table, 1, &OPENING, false, second(1)), Some(Step::Reopen));
+    assert_eq!(put(&table, 1, &OPENING, true, second(1)), Some(Step::Reopen));
+    assert_eq!(phase(&table, 1, second(11)), None);
+    // Nobody asks for it any more; the sweep finds it.
+    assert_eq!(table.share_of(7), (1, 0));
+    (0..=SLICES).for_each(|_| table.sweep(second(60)));
+    assert_eq!((table.share_of(7), table.count()), ((0, 0), 0));
 }
 
 #[test]
-fn a_full_bucket_refuses_and_keeps_what_lives() {
-    let table = ConnectionTable::new(WAYS, Timeouts::default());
-    let keys: Vec<_> = (0..WAYS as u32 + 1).map(key).collect();
-    let open = |(key, direction): &(ConnectionKey, Direction), now| {
-        table.open(key, table.hash(key), *direction, SYN_PACKET, (1, 1), now)
-    };
-    for known in &keys[..WAYS] {
-        open(known, second(0)).unwrap();
+fn each_bound_refuses_by_its_own_name_and_evicts_nothing() {
+    let table = ConnectionTable::new(64);
+    let at = second(0);
+    let half_open = terms(1000, 4);
+    for number in 0..4 {
+        assert_eq!(open(&table, number, 1, &half_open, at), Ok(()));
     }
-    assert_eq!(open(&keys[WAYS], second(1)), Err(TableFull));
-    assert_eq!(table.count_live(second(1)), WAYS);
-    for (key, direction) in &keys[..WAYS] {
-        assert!(matches!(
-            table.find(key, table.hash(key), *direction, ACK_PACKET, second(1)),
-            Found::Connection(_)
-        ));
-    }
-    assert_eq!(open(&keys[WAYS], second(121)), Ok(()), "expired entries are reused");
+    assert_eq!(open(&table, 4, 1, &half_open, at), Err(Unopened::HalfOpenQuota));
+    assert_eq!(open(&table, 4, 2, &half_open, at), Ok(()), "another's share");
+    // What is complete no longer counts as half-open.
+    put(&table, 0, &ANSWER, true, at);
+    put(&table, 0, &COMPLETE, false, at);
+    assert_eq!(open(&table, 5, 1, &half_open, at), Ok(()));
+    assert_eq!(table.share_of(1), (5, 4));
+    assert_eq!(open(&table, 6, 1, &terms(5, 100), at), Err(Unopened::Quota));
+    let wide = terms(1000, 1000);
+    let opened = (100..200).filter(|number| open(&table, *number, 3, &wide, at).is_ok()).count();
+    assert_eq!((opened + 6, table.count()), (64, 64), "the bound, and no entry beyond");
+    assert_eq!(open(&table, 200, 9, &wide, at), Err(Unopened::TableFull));
+    assert_eq!(table.share_of(9), (0, 0), "what was refused has no share");
+    assert_eq!(phase(&table, 0, at), Some(Phase::Established));
+    assert!((1..6).all(|number| phase(&table, number, at).is_some()));
+    // Their time over, all are reused.
+    assert_eq!(table.count_live(second(121)), 1);
+    (0..=SLICES).for_each(|_| table.sweep(second(121)));
+    assert_eq!((table.count(), table.share_of(1)), (1, (1, 0)));
 }
 
 #[test]
-fn fragments_cannot_crowd_connections_out() {
-    let table = ConnectionTable::new(WAYS, Timeouts::default());
-    let flow = key(0).0.flow(Direction::Up);
-    let follow = |identification, note| {
-        let key = ConnectionKey::of_fragments(&flow, identification);
-        table.open_fragments(&key, table.hash(&key), note, (1, 1), second(0))
-    };
-    let followed = (0..100).filter(|identification| follow(*identification, 3).is_ok()).count();
-    assert_eq!(followed, FRAGMENT_WAYS);
-    assert_eq!(follow(0, 3), Ok(()), "the same first fragment again");
-    assert_eq!(follow(0, 4), Err(Unfollowed::Overlap));
-    assert_eq!(follow(100, 3), Err(Unfollowed::Full));
-    for (key, direction) in (0..(WAYS - FRAGMENT_WAYS) as u32).map(key) {
-        assert_eq!(table.open(&key, table.hash(&key), direction, SYN_PACKET, (1, 1), second(0)), Ok(()));
+fn a_full_bucket_overflows_into_another() {
+    let table = ConnectionTable::new(512);
+    let (wide, at) = (terms(1000, 1000), second(0));
+    for number in 0..512 {
+        assert_eq!(open(&table, number, 0, &wide, at), Ok(()), "{number} of 512");
     }
+    assert!((0..512).all(|number| phase(&table, number, at).is_some()));
+    assert_eq!(table.count_live(at), 512);
 }
 
 #[test]
 fn an_ended_entry_leaves_the_ones_behind_it_reachable() {
-    let table = ConnectionTable::new(WAYS, Timeouts::default());
-    let keys: Vec<_> = (0..WAYS as u32).map(key).collect();
-    for (key, direction) in &keys {
-        table.open(key, table.hash(key), *direction, SYN_PACKET, (1, 1), second(0)).unwrap();
+    let table = ConnectionTable::new(WAYS);
+    for number in 0..WAYS as u32 {
+        open(&table, number, 0, &Terms::default(), second(0)).unwrap();
     }
-    for ended in 0..keys.len() {
-        let (key, direction) = &keys[ended];
-        let Found::Connection(entry) = table.find(key, table.hash(key), *direction, ACK_PACKET, second(0))
-        else {
-            panic!()
-        };
-        table.end(&entry);
-        for (at, (key, direction)) in keys.iter().enumerate() {
-            let found = table.find(key, table.hash(key), *direction, ACK_PACKET, second(0));
-            assert_eq!(matches!(found, Found::Connection(_)), at > ended);
+    for ended in 0..WAYS as u32 {
+        let (ended_key, _) = key(ended);
+        table.end(&table.find(&ended_key, table.hash(&ended_key), second(0)).unwrap());
+        for number in 0..WAYS as u32 {
+            assert_eq!(phase(&table, number, second(0)).is_some(), number > ended);
         }
     }
+    assert_eq!(table.count(), 0);
 }
 
 #[test]
 fn threads_that_open_and_end_the_same_connections_never_mix_them_up() {
-    let table = Arc::new(ConnectionTable::new(64, Timeouts::default()));
+    let table = Arc::new(ConnectionTable::new(64));
     let hits = Arc::new(AtomicUsize::new(0));
     let threads: Vec<_> = (0..4)
         .map(|seed: u64| {
             let (table, hits) = (Arc::clone(&table), Arc::clone(&hits));
             thread::spawn(move || {
                 let mut random = seed * 2 + 1;
-                for _ in 0..50_000 {
+                for round in 0..50_000 {
                     random = random
                         .wrapping_mul(6_364_136_223_846_793_005)
                         .wrapping_add(1_442_695_040_888_963_407);
                     let number = (random >> 33) as u32 % 24;
                     let (key, direction) = key(number);
                     let hash = table.hash(&key);
-                    match table.find(&key, hash, direction, ACK_PACKET, second(0)) {
-                        Found::Connection(entry) => {
+                    let now = Tick(round / 500);
+                    match table.find(&key, hash, now) {
+                        Some(entry) => {
                             // The verdict is the key's number: anything else is another connection's entry.
                             assert_eq!(entry.verdict(), Some(number));
                             hits.fetch_add(1, Ordering::Relaxed);
-                            table.advance(&entry, direction, ACK_PACKET, second(0));
+                            let packet = [OPENING, ANSWER, COMPLETE][(random >> 40) as usize % 3];
+                            let direction = if packet == ANSWER { direction.reversed() } else { direction };
+                            if let Step::Continue(next) = entry.step(&packet, direction) {
+                                table.advance(&entry, direction, &packet, next, &Terms::default(), now);
+                            }
                             if random >> 60 == 0 {
                                 table.end(&entry);
                             }
                         }
-                        _ => drop(table.open(&key, hash, direction, SYN_PACKET, (1, number), second(0))),
+                        None => drop(open(&table, number, number as u16 % 3, &Terms::default(), now)),
                     }
+                    table.sweep(now);
                 }
             })
         })
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     assert!(hits.load(Ordering::Relaxed) > 100_000);
-    assert!(table.count_live(second(0)) <= 24);
+    // Every share is one of a live entry, exactly.
+    let now = Tick(100);
+    let live: Vec<u32> = (0..24).filter(|number| phase(&table, *number, now).is_some()).collect();
+    assert_eq!(table.count_live(now), live.iter().collect::<HashSet<_>>().len());
+    assert_eq!(table.count(), live.len() as u64);
+    for owner in 0..3 {
+        let own = live.iter().filter(|number| **number % 3 == u32::from(owner));
+        let half_open = own.clone().filter(|number| phase(&table, **number, now).unwrap().is_half_open());
+        assert_eq!(table.share_of(owner), (own.count() as u32, half_open.count() as u32));
+    }
 }

@@ -9,6 +9,7 @@ use septum_rules::mac::MacAddress;
 use septum_rules::proto::Protocol;
 
 use super::checksum::Sum;
+use super::crc32c::crc32c;
 use super::ethernet::{EtherType, EthernetHeader};
 use super::ipv4::Ipv4Header;
 use super::ipv6::Ipv6Header;
@@ -16,7 +17,7 @@ use super::tcp_flag::SYN;
 use super::{ORIGINATED_TTL, icmp};
 
 /// Builds the Ethernet frame of a flow's opening packet, without payload, all checksums right: TCP with SYN, UDP,
-/// SCTP with its common header alone, ICMP and ICMPv6 with identifier and sequence zero, others with four zero bytes.
+/// SCTP with INIT, ICMP and ICMPv6 with identifier and sequence zero, others with four zero bytes.
 ///
 /// # Panics
 /// When the two addresses are not of one family.
@@ -73,7 +74,14 @@ fn transport(flow: &FlowKey) -> Vec<u8> {
         // Sequence and acknowledgement, data offset, flags, window, checksum, urgent pointer.
         Protocol::TCP => [&ports[..], &[0; 8], &[0x50, SYN, 0xff, 0xff, 0, 0, 0, 0]].concat(),
         Protocol::UDP => [&ports[..], &[0, 8, 0, 0]].concat(),
-        Protocol::SCTP => [&ports[..], &[0; 8]].concat(),
+        Protocol::SCTP => {
+            // INIT (RFC 9260 section 3.3.2): tag 1, receiver window, one stream each way, first number.
+            let init = [1, 0, 0, 20, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0];
+            let mut packet = [&ports[..], &[0; 8], &init].concat();
+            let checksum = crc32c(&packet).to_le_bytes();
+            packet[8..12].copy_from_slice(&checksum);
+            packet
+        }
         protocol if protocol.has_icmp_type() => {
             let mut message = vec![0; icmp::HEADER];
             message[..2].copy_from_slice(&layer4.destination.to_be_bytes());
