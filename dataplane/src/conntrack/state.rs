@@ -122,12 +122,12 @@ impl Packet {
 
 impl State {
     /// A state without a history.
-    pub const fn new(phase: Phase, opened_down: bool) -> Self {
+    pub fn new(phase: Phase, opened_down: bool) -> Self {
         Self { phase, opened_down, fins: 0, doubted: false }
     }
 
     /// The state that a packet makes which opens a connection, or is the first seen of one.
-    pub const fn opened_by(packet: &Packet, opened_down: bool) -> Self {
+    pub fn opened_by(packet: &Packet, opened_down: bool) -> Self {
         let phase = match packet {
             Packet::Tcp(segment) if segment.is_opening() => Phase::SynSent,
             Packet::Tcp(_) => Phase::Established,

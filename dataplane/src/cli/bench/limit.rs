@@ -22,7 +22,7 @@ use crate::burst::Burst;
 use crate::cli::failure::Failure;
 use crate::cli::present::Progress;
 use crate::clock::BurstTime;
-use crate::conntrack::{ConnectionTable, Timeouts};
+use crate::conntrack::ConnectionTable;
 use crate::counters::WorkerCells;
 use crate::delivery::{Plan, Queues, deliver};
 use crate::pipeline::Forwarder;
@@ -133,7 +133,7 @@ impl Bench {
         for (port, queue) in PORTS.into_iter().zip(copy_loop::both(&mut hosts.ports)?) {
             queues.attach(port, queue);
         }
-        let table = Arc::new(ConnectionTable::new(CONNECTIONS, Timeouts::default()));
+        let table = Arc::new(ConnectionTable::new(CONNECTIONS));
         Ok(Self {
             queues,
             snapshot: Snapshot::new(hosts.compiled.clone(), &ports, 1, 1, 1),
