@@ -4,9 +4,15 @@
 //! frame. Slots hold the largest super-frame that a kernel hands out, so nothing is ever spilled or chained.
 //! The memory is allocated once, in huge pages where the kernel has them, and reused for the life of the worker.
 
+use std::cell::RefCell;
+use std::io;
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
 
 use crate::sys::pages::Pages;
+use crate::sys::uring::Ring;
 use crate::wire::vnet_hdr::VnetHeader;
 
 /// The most frames of one burst.
@@ -22,19 +28,73 @@ pub const BYTE_BUDGET: usize = 384 * 1024;
 /// Up to [`BURST`] frames in their slots.
 #[derive(Debug)]
 pub struct Burst {
+    /// Reads and writes the slots in one system call each, where it may be had; its thread's alone. Dropped before they are.
+    ring: Option<RefCell<Ring>>,
     memory: Pages<u8>,
     lengths: [u32; BURST],
     count: usize,
     bytes: usize,
+    /// Bytes of a frame in the burst before this one.
+    typical: usize,
 }
 
 impl Default for Burst {
     fn default() -> Self {
-        Self { memory: Pages::zeroed(BURST * SLOT), lengths: [0; BURST], count: 0, bytes: 0 }
+        Self {
+            ring: None,
+            memory: Pages::zeroed(BURST * SLOT),
+            lengths: [0; BURST],
+            count: 0,
+            bytes: 0,
+            typical: 0,
+        }
     }
 }
 
 impl Burst {
+    /// From now on devices that can are read and written with io_uring. To be called by the thread that owns the burst. Gives
+    /// whether the slots are registered with the kernel, which saves it some work a frame.
+    ///
+    /// # Errors
+    /// Why io_uring is not to be had; nothing has changed then.
+    pub fn start_ring(&mut self) -> io::Result<bool> {
+        let mut ring = Ring::new()?;
+        // Refused above the limit of locked memory: then the slots are ordinary memory to the kernel.
+        let registered = ring.register(&mut self.memory).is_ok();
+        self.ring = Some(RefCell::new(ring));
+        Ok(registered)
+    }
+
+    /// Reads up to `most` frames into the free slots in one system call. `None` where there is no ring. Gives how many came, and
+    /// what the first read said that gave none.
+    pub fn read_batch(
+        &mut self,
+        descriptor: BorrowedFd<'_>,
+        most: usize,
+    ) -> Option<(usize, Result<(), Errno>)> {
+        let ring = self.ring.as_mut()?.get_mut();
+        let first = self.count;
+        let most = most.min(BURST - first);
+        let done = ring.read(descriptor, &mut self.memory[first * SLOT..], SLOT, most);
+        let mut end = Ok(());
+        for (index, done) in done.iter().enumerate() {
+            match done.result() {
+                Ok(length) => {
+                    let (from, to) = ((first + index) * SLOT, self.count * SLOT);
+                    if from != to {
+                        // It came between two reads: the one before it found nothing.
+                        self.memory.copy_within(from..from + length, to);
+                    }
+                    self.lengths[self.count] = length as u32;
+                    self.count += 1;
+                    self.bytes += length;
+                }
+                Err(error) => end = end.and(Err(error)),
+            }
+        }
+        Some((self.count - first, end))
+    }
+
     /// Number of frames.
     pub fn len(&self) -> usize {
         self.count
@@ -50,8 +110,16 @@ impl Burst {
         self.count < BURST && self.bytes < BYTE_BUDGET
     }
 
+    /// How many of `wanted` frames should be read at once, so that they keep to the byte budget if they are as long as those that are
+    /// in, or as the last burst's. `None` when no frame should be.
+    pub fn room_for(&self, wanted: usize) -> Option<usize> {
+        let fitting = (BYTE_BUDGET - self.bytes.min(BYTE_BUDGET)) / self.typical.max(1);
+        self.has_room().then(|| wanted.min(BURST - self.count).min(fitting.max(1)))
+    }
+
     /// Forgets all frames.
     pub fn clear(&mut self) {
+        self.typical = self.bytes.checked_div(self.count).unwrap_or(self.typical);
         self.count = 0;
         self.bytes = 0;
     }
@@ -147,6 +215,21 @@ impl<'a> Frames<'a> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.indices.is_empty()
+    }
+
+    /// Writes all of them in one system call, and hands to `each` a frame's bytes and what its write said, in order. False where
+    /// there is no ring; then nothing was written.
+    pub fn write_batch(
+        &self,
+        descriptor: BorrowedFd<'_>,
+        mut each: impl FnMut(usize, Result<usize, Errno>),
+    ) -> bool {
+        let Some(ring) = &self.burst.ring else { return false };
+        let mut ring = ring.borrow_mut();
+        let ranges = self.indices.iter().map(|index| self.burst.range(usize::from(*index)));
+        let done = ring.write(descriptor, &self.burst.memory, ranges.clone());
+        ranges.zip(done).for_each(|(range, done)| each(range.len(), done.result()));
+        true
     }
 
     /// The frames, each with its virtio header.

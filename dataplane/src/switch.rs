@@ -20,7 +20,7 @@ use crate::pipeline::Forwarder;
 use crate::port::{PortId, PortQueue};
 use crate::publish::{Publisher, Reader};
 use crate::snapshot::{CompiledPolicy, Snapshot};
-use crate::worker::{Command, Report, Waker, Worker};
+use crate::worker::{Command, Io, Report, Waker, Worker};
 
 /// How a switch is set up.
 pub struct Options {
@@ -32,11 +32,13 @@ pub struct Options {
     pub ports: usize,
     /// Where the flow log goes.
     pub events: Option<Box<dyn Write + Send>>,
+    /// How frames are read and written.
+    pub io: Io,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { workers: 1, connections: 1 << 18, ports: 1024, events: None }
+        Self { workers: 1, connections: 1 << 18, ports: 1024, events: None, io: Io::default() }
     }
 }
 
@@ -198,7 +200,8 @@ impl<Q: PortQueue + Send + 'static> Switch<Q> {
             reports,
         };
         for number in 0..options.workers {
-            let handle = switch.start_worker(number, report.clone()).map_err(SwitchError::Worker)?;
+            let handle =
+                switch.start_worker(number, options.io, report.clone()).map_err(SwitchError::Worker)?;
             switch.workers.push(handle);
         }
         let compiled = switch.compiled.clone();
@@ -206,14 +209,14 @@ impl<Q: PortQueue + Send + 'static> Switch<Q> {
         Ok(switch)
     }
 
-    fn start_worker(&self, number: usize, reports: Sender<Report>) -> io::Result<WorkerHandle<Q>> {
+    fn start_worker(&self, number: usize, io: Io, reports: Sender<Report>) -> io::Result<WorkerHandle<Q>> {
         let (commands, received) = unbounded();
         let (waker, cells) = (Waker::new()?, Arc::new(WorkerCells::new(self.slots.most)));
         let log = self.log.as_ref().map(Writer::log);
         let forwarder = Forwarder::new(number, Arc::clone(&self.table), Arc::clone(&cells), log);
         let snapshots = Reader::new(Arc::clone(self.publisher.slot()));
         let worker = Worker::new(forwarder, snapshots, received, reports, waker.clone())?;
-        let thread = thread::Builder::new().name(format!("septum-{number}")).spawn(|| worker.run())?;
+        let thread = thread::Builder::new().name(format!("septum-{number}")).spawn(move || worker.run(io))?;
         Ok(WorkerHandle { commands, waker, cells, thread: Some(thread) })
     }
 

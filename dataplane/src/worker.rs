@@ -6,7 +6,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use crossbeam_channel::{Receiver, Sender};
 use rustix::event::{EventfdFlags, epoll, eventfd};
@@ -23,6 +23,16 @@ use crate::publish::Reader;
 use crate::responder::Station;
 use crate::segmenter::Segmenter;
 use crate::uplink;
+
+/// How frames are read and written, at devices that can either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Io {
+    /// With io_uring where the kernel lets it, else one by one.
+    #[default]
+    Auto,
+    /// One by one: read(2), write(2).
+    ReadWrite,
+}
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -147,7 +157,8 @@ impl<Q: PortQueue> Worker<Q> {
     }
 
     /// Works until it is told to stop.
-    pub fn run(mut self) {
+    pub fn run(mut self, io: Io) {
+        self.start(io);
         let mut idle_looks = 0;
         let mut events = Vec::with_capacity(EVENTS);
         loop {
@@ -166,6 +177,26 @@ impl<Q: PortQueue> Worker<Q> {
             if !worked && !self.unpolled.is_empty() {
                 std::thread::yield_now();
             }
+        }
+    }
+
+    /// Sets up how frames are read and written.
+    fn start(&mut self, io: Io) {
+        if io == Io::ReadWrite {
+            return;
+        }
+        // What one worker lacks, most lack: it is said once.
+        static SAID: Once = Once::new();
+        match self.burst.start_ring() {
+            Ok(true) => {}
+            Ok(false) => SAID.call_once(|| {
+                tracing::warn!(
+                    "the limit of locked memory (ulimit -l) keeps slots from being registered with io_uring: a few percent slower"
+                );
+            }),
+            Err(error) => SAID.call_once(|| {
+                tracing::warn!(%error, "no io_uring: frames are read and written one by one");
+            }),
         }
     }
 

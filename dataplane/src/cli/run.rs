@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use crossbeam_channel::{Receiver, after, never, select, unbounded};
 use septum_classifier::Budget;
 use septum_rules::identity::WorkloadId;
@@ -25,8 +26,9 @@ use crate::port::{AnyQueue, Device, Inside, Port, PortError, Substitute};
 use crate::routes::UplinkId;
 use crate::snapshot::CompiledPolicy;
 use crate::switch::{NewPort, Options, Switch};
+use crate::sys::uring::Ring;
 use crate::sys::{cpu, limits};
-use crate::worker::Report;
+use crate::worker::{Io, Report};
 
 /// `septum run`
 #[derive(Debug, clap::Args)]
@@ -43,12 +45,44 @@ pub struct Arguments {
     /// Write what is decided about flows as JSON lines to FILE, or to standard output (`-`)
     #[arg(long, value_name = "FILE|-")]
     events: Option<PathBuf>,
+    /// How frames are read from TAP devices and written to them
+    #[arg(long, value_enum, default_value_t = IoChoice::Auto)]
+    io: IoChoice,
     /// Run although gates are open where no rule decides
     #[arg(long)]
     pub(super) allow_open: bool,
     /// Units of work, each about a nanosecond, that the proof of the policy may take
     #[arg(long, value_name = "UNITS", default_value_t = Budget::default().0)]
     pub(super) proof_budget: u64,
+}
+
+/// How frames are read and written, as people say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum IoChoice {
+    /// io_uring where the kernel lets it, else read and write
+    Auto,
+    /// io_uring, or not at all
+    Uring,
+    /// One system call a frame
+    Readwrite,
+}
+
+impl IoChoice {
+    /// The choice, if the system has it.
+    ///
+    /// # Errors
+    /// Where io_uring is demanded and not to be had.
+    pub(super) fn io(self) -> Result<Io, Failure> {
+        match self {
+            Self::Auto => Ok(Io::Auto),
+            Self::Readwrite => Ok(Io::ReadWrite),
+            Self::Uring => match Ring::new() {
+                Ok(_) => Ok(Io::Auto),
+                Err(error) => Err(Failure::because(Failure::ENVIRONMENT, "io_uring is not to be had", &error)
+                    .fix("allow it (`sysctl kernel.io_uring_disabled=0`, no seccomp filter against it), or take --io auto")),
+            },
+        }
+    }
 }
 
 /// Forwards until it is told to stop.
@@ -77,6 +111,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         connections: arguments.connections as usize,
         ports: (attach.len() * 2).max(256),
         events,
+        io: arguments.io.io()?,
     };
     let mut switch = Switch::start(compiled, attach, options)
         .map_err(|error| Failure::because(Failure::ENVIRONMENT, "the switch cannot start", &error))?;

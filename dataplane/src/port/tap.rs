@@ -7,7 +7,8 @@
 //!
 //! The queues hold the namespace: one that loses its name and its processes lives on until the switch lets go of
 //! the device. A device beside the switch (`configure = false`) is left down and keeps its own MAC: who takes it
-//! (a bridge, a script) raises it, and a VM's MAC is the guest's. One read(2) or write(2) a frame.
+//! (a bridge, a script) raises it, and a VM's MAC is the guest's. One read(2) or write(2) a frame; where frames come in numbers and
+//! the burst has an io_uring, one system call for all of them.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -17,7 +18,7 @@ use septum_rules::workload::PortSpec;
 use super::error::PortError;
 use super::inside::{Inside, set_mtu};
 use super::{Offloads, OwnedLink, PortGone, PortQueue, TransmitOutcome};
-use crate::burst::{Burst, Frames};
+use crate::burst::{BURST, Burst, Frames};
 use crate::drop_reason::UndeliveredReason;
 use crate::sys::netlink::{Link, Netlink};
 use crate::sys::tun;
@@ -28,12 +29,69 @@ pub struct TapQueue {
     descriptor: OwnedFd,
     offloads: Offloads,
     refusal_told: bool,
+    /// Frames to ask for at once: as many as came last time, and some more.
+    appetite: usize,
+    /// The driver takes operations that do not wait through io_uring.
+    takes_batches: bool,
 }
+
+/// From so many frames on, one system call for all is cheaper than one each.
+const BATCH: usize = 4;
 
 impl TapQueue {
     /// A queue from a descriptor that somebody else attached: not blocking, with the 12-byte header, little-endian.
     pub fn new(descriptor: OwnedFd, offloads: Offloads) -> Self {
-        Self { descriptor, offloads, refusal_told: false }
+        Self { descriptor, offloads, refusal_told: false, appetite: 1, takes_batches: true }
+    }
+
+    /// Reads many frames at once, if many are to be expected. `None` where they are to be read one by one.
+    fn receive_batch(&mut self, burst: &mut Burst) -> Option<(usize, Result<(), Errno>)> {
+        if !self.takes_batches || self.appetite < BATCH {
+            return None;
+        }
+        // Super-frames fill the byte budget long before the slots.
+        let room = burst.room_for(self.appetite)?;
+        let (count, end) = burst.read_batch(self.descriptor.as_fd(), room)?;
+        self.appetite = if count == room { room * 4 } else { count + 1 };
+        if end == Err(Errno::OPNOTSUPP) {
+            self.takes_batches = false;
+            return (count > 0).then_some((count, Ok(())));
+        }
+        Some((count, end))
+    }
+
+    /// Writes many frames at once. False where they are to be written one by one.
+    fn transmit_batch(&mut self, frames: Frames<'_>, outcome: &mut TransmitOutcome) -> bool {
+        let mut refused = [Ok(()); BURST];
+        let mut at = 0;
+        let is_written = frames.write_batch(self.descriptor.as_fd(), |length, written| {
+            match written {
+                Ok(_) => outcome.sent(length),
+                Err(error) => refused[at] = Err(error),
+            }
+            at += 1;
+        });
+        if !is_written {
+            return false;
+        }
+        for (frame, refusal) in frames.iter().zip(refused) {
+            match refusal {
+                Ok(()) => {}
+                Err(Errno::OPNOTSUPP | Errno::INTR) => {
+                    self.takes_batches &= refusal != Err(Errno::OPNOTSUPP);
+                    self.transmit_one(frame, outcome);
+                }
+                Err(error) => outcome.lost(self.undelivered(error)),
+            }
+        }
+        true
+    }
+
+    fn transmit_one(&mut self, frame: &[u8], outcome: &mut TransmitOutcome) {
+        match rustix::io::retry_on_intr(|| rustix::io::write(&self.descriptor, frame)) {
+            Ok(_) => outcome.sent(frame.len()),
+            Err(error) => outcome.lost(self.undelivered(error)),
+        }
     }
 
     fn undelivered(&mut self, error: Errno) -> UndeliveredReason {
@@ -54,6 +112,13 @@ impl TapQueue {
 impl PortQueue for TapQueue {
     fn receive(&mut self, burst: &mut Burst) -> Result<usize, PortGone> {
         let before = burst.len();
+        match self.receive_batch(burst) {
+            Some((0, Err(error))) if error != Errno::AGAIN && error != Errno::INTR => {
+                return Err(PortGone(error.into()));
+            }
+            Some((count, _)) => return Ok(count),
+            None => {}
+        }
         while burst.has_room() {
             match rustix::io::read(&self.descriptor, burst.next_slot()) {
                 Ok(length) => burst.commit(length),
@@ -64,15 +129,16 @@ impl PortQueue for TapQueue {
                 Err(error) => return Err(PortGone(error.into())),
             }
         }
+        self.appetite = (burst.len() - before) * 2;
         Ok(burst.len() - before)
     }
 
     fn transmit(&mut self, frames: Frames<'_>, outcome: &mut TransmitOutcome) {
+        if frames.len() >= BATCH && self.takes_batches && self.transmit_batch(frames, outcome) {
+            return;
+        }
         for frame in frames.iter() {
-            match rustix::io::retry_on_intr(|| rustix::io::write(&self.descriptor, frame)) {
-                Ok(_) => outcome.sent(frame.len()),
-                Err(error) => outcome.lost(self.undelivered(error)),
-            }
+            self.transmit_one(frame, outcome);
         }
     }
 

@@ -16,3 +16,4 @@ pub mod signal;
 pub mod sysctl;
 pub mod traffic_control;
 pub mod tun;
+pub mod uring;

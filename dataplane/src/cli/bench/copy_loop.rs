@@ -10,6 +10,7 @@ use signal_hook::consts::signal::{SIGINT, SIGTERM};
 use crate::burst::{BURST, Burst};
 use crate::cli::failure::Failure;
 use crate::port::{AnyQueue, Inside, Port, PortGone, PortQueue, Substitute, TransmitOutcome};
+use crate::worker::Io;
 
 /// Looks without work before the loop waits, as a worker's.
 pub(super) const IDLE_LOOKS: u32 = 24;
@@ -61,7 +62,7 @@ pub(super) fn wait(queues: &[AnyQueue; 2]) {
 ///
 /// # Errors
 /// When the devices cannot be made, or go.
-pub(super) fn run(first: &str, second: &str) -> Result<u8, Failure> {
+pub(super) fn run(first: &str, second: &str, io: Io) -> Result<u8, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))
@@ -87,7 +88,7 @@ pub(super) fn run(first: &str, second: &str) -> Result<u8, Failure> {
         ports.push(port);
     }
     let mut queues = both(&mut ports)?;
-    let mut burst = Burst::default();
+    let mut burst = burst(io);
     let mut idle = 0;
     while !stop.load(Ordering::Relaxed) {
         let came = turn(&mut queues, &mut burst, &mut TransmitOutcome::default()).map_err(gone)?;
@@ -97,6 +98,16 @@ pub(super) fn run(first: &str, second: &str) -> Result<u8, Failure> {
         }
     }
     Ok(0)
+}
+
+/// A burst that is read and written as a worker's would be.
+pub(super) fn burst(io: Io) -> Burst {
+    let mut burst = Burst::default();
+    if io == Io::Auto {
+        // Where it is not to be had, frames go one by one, as a worker's do.
+        let _ = burst.start_ring();
+    }
+    burst
 }
 
 /// The first queue of each of the first two ports.

@@ -29,6 +29,7 @@ use crate::pipeline::Forwarder;
 use crate::port::{AnyQueue, PortGone, PortId, PortQueue, Substitute, TransmitOutcome};
 use crate::segmenter::Segmenter;
 use crate::snapshot::Snapshot;
+use crate::worker::Io;
 
 /// How long each takes its turn.
 const TURN: Duration = Duration::from_millis(22);
@@ -63,7 +64,7 @@ pub(super) fn measure(
 ) -> Result<Vec<Row>, Failure> {
     let hosts = || Hosts::open(Setting { workers: 1, ..setting }, Substitute::IfNeeded);
     let mut hosts = progress.step("bringing up the ports", hosts, |_| "two ports, by turns".to_owned())?;
-    let mut bench = Bench::new(&mut hosts)?;
+    let mut bench = Bench::new(&mut hosts, setting.io)?;
     let mut rows = Vec::new();
     for &figure in &arguments.figure {
         match figure {
@@ -125,7 +126,7 @@ struct Bench {
 const PORTS: [PortId; 2] = [PortId { slot: 0, generation: 0 }, PortId { slot: 1, generation: 0 }];
 
 impl Bench {
-    fn new(hosts: &mut Hosts) -> Result<Self, Failure> {
+    fn new(hosts: &mut Hosts, io: Io) -> Result<Self, Failure> {
         let names = hosts.compiled.policy.workloads.iter().map(|workload| Arc::clone(&workload.name));
         let slots = (0..).map(|slot| PortId { slot, generation: 0 });
         let ports = names.zip(slots).collect::<std::collections::HashMap<_, _>>();
@@ -138,7 +139,7 @@ impl Bench {
             queues,
             snapshot: Snapshot::new(hosts.compiled.clone(), &ports, 1, 1, 1),
             forwarder: Forwarder::new(0, table, Arc::new(WorkerCells::new(ports.len())), None),
-            burst: Burst::default(),
+            burst: copy_loop::burst(io),
             plan: Plan::default(),
             segmenter: Segmenter::default(),
             own: (Duration::ZERO, 0),

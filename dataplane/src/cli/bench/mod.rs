@@ -32,6 +32,7 @@ use self::stage::{Setting, Stage};
 use self::traffic::Size;
 use super::failure::Failure;
 use super::present::Progress;
+use super::run::IoChoice;
 use crate::sys::{limits, sandbox};
 
 /// `septum bench`
@@ -61,6 +62,9 @@ pub struct Arguments {
     /// Forwarding threads of the switch
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64), conflicts_with = "attach")]
     workers: u16,
+    /// How frames are read from TAP devices and written to them
+    #[arg(long, value_enum, default_value_t = IoChoice::Auto, conflicts_with = "attach")]
+    io: IoChoice,
     /// Search for the greatest rate of frames without loss (RFC 2544 section 26.1), instead of sending as fast as it goes
     #[arg(long)]
     lossless: bool,
@@ -116,7 +120,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let _ = limits::raise_open_files();
     if let Some(taps) = &arguments.copy_loop {
-        return copy_loop::run(&taps[0], &taps[1]);
+        return copy_loop::run(&taps[0], &taps[1], arguments.io.io()?);
     }
     if let Some(namespaces) = &arguments.attach {
         let ends = Ends::attach(
@@ -140,7 +144,7 @@ fn perform(arguments: &Arguments) -> Result<u8, Failure> {
     let mut rows = Vec::new();
     for &rules in &arguments.rules {
         for &ports in &arguments.ports {
-            let setting = Setting { rules, ports, workers: arguments.workers };
+            let setting = Setting { rules, ports, workers: arguments.workers, io: arguments.io.io()? };
             if arguments.limit {
                 rows.extend(limit::measure(arguments, setting, &progress)?);
                 continue;

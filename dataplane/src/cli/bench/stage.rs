@@ -17,6 +17,7 @@ use crate::snapshot::CompiledPolicy;
 use crate::switch::{NewPort, Options, Switch};
 use crate::sys::namespace::NetworkNamespace;
 use crate::sys::netlink::Netlink;
+use crate::worker::Io;
 
 /// Addresses of the client: flows beyond one address's ports use the next.
 const CLIENT_ADDRESSES: usize = 20;
@@ -30,6 +31,7 @@ pub(super) struct Setting {
     pub(super) rules: u32,
     pub(super) ports: u16,
     pub(super) workers: u16,
+    pub(super) io: Io,
 }
 
 /// A running switch and its hosts.
@@ -57,6 +59,7 @@ impl Stage {
             connections: CONNECTIONS,
             ports: usize::from(setting.ports),
             events: None,
+            io: setting.io,
         };
         let switch = Switch::start(compiled, attach, options)
             .map_err(|error| Failure::because(Failure::ENVIRONMENT, "the switch cannot start", &error))?;
