@@ -19,7 +19,7 @@
 //! Looking up, in bursts stage by stage:
 //!
 //! ```text
-//! source, destination --- root, node ------> interval, record: 3 loads each
+//! source, destination --- search by 17 ----> interval, record: 3 to 5 levels, each one cache line
 //! protocol, ports ------- pages, cross ----> service class: 6 loads, all of them near
 //! both records ---------- pair map, two rows, wide table -> up to four cells: a cache line each
 //! cell, class ----------- the filter itself, or pattern and list -> rank

@@ -15,6 +15,12 @@ use crate::address_trie::Key;
 /// A prefix is wide when more prefixes than this lie in it: the candidates.
 const THRESHOLDS: [u32; 9] = [0, 1, 4, 16, 64, 256, 1024, 4096, u32::MAX];
 const BINS: usize = THRESHOLDS.len();
+/// Looking into one part more costs a packet about as much as so many cells that it has to share the cache with.
+const PART: u64 = 60_000;
+/// A cell of the pair map takes as much room as so many of the other tables.
+const PAIR: u64 = 4;
+/// A cell costs about as much as so many filters in the lists of cells.
+const LISTED: u64 = 64;
 
 /// What was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,13 +110,20 @@ pub(super) fn choose<K: Key>(sources: Side<'_, K>, destinations: Side<'_, K>) ->
             cells[1] = by_destination[..=destination_at].iter().sum();
             cells[2] = by_source[..=source_at].iter().sum();
             let (rows, columns) = (u64::from(wide_rows[0]), u64::from(wide_columns[0]));
-            cells[3] = if parts[3] > 0 { rows * columns } else { 0 };
-            // Rows of the list tables are written whole.
-            let written =
-                cells[0] + cells[1].max(parts[1] * rows) + cells[2].max(parts[2] * columns) + cells[3];
+            let is_wide = |filter: &usize| {
+                bins[*filter].0 as usize > source_at && bins[*filter].1 as usize > destination_at
+            };
+            let wide = (0..filters).filter(is_wide).map(|filter| {
+                let below = |below: &[u32], nodes: &[u32]| u64::from(below[nodes[filter] as usize]);
+                below(wide_rows, sources.nodes) * below(wide_columns, destinations.nodes)
+            });
+            cells[3] = wide.sum();
+            // Rows of the list tables, and the wide table, are written whole.
+            let table = if parts[3] > 0 { rows * columns } else { 0 };
+            let written = PAIR * cells[0] + cells[1].max(parts[1] * rows) + cells[2].max(parts[2] * columns) + table;
             let applications = cells.iter().sum::<u64>();
             let looked_into = parts.iter().filter(|part| **part > 0).count() as u64;
-            let cost = written.saturating_add(looked_into * filters as u64);
+            let cost = written + applications / LISTED + looked_into * PART.max(filters as u64);
             if best.is_none_or(|(least, _)| cost < least) {
                 best = Some((cost, Split { source, destination, applications }));
             }

@@ -11,7 +11,7 @@
 
 use std::arch::x86_64::*;
 
-use super::address::{AddressTable, KEYS, LEAF, Node, key};
+use super::address::{AddressTable, Block, KEYS, key};
 use super::tables::{Bucket, NONE, PairMap, Record, SLOTS, ServiceTable, Tables};
 use crate::filter::{FilterMatch, FiveTuple};
 
@@ -121,35 +121,52 @@ fn classes(services: &ServiceTable, ports: __m512i, protocols: __m512i) -> __m51
     _mm512_and_si512(class, half)
 }
 
-/// How many boundaries of a node an address has reached.
+/// How many boundaries of a block an address has reached.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,popcnt")]
-fn reached(node: &Node, address: u32) -> u32 {
-    const BOUNDARIES: u16 = (1 << KEYS) - 1;
-    // SAFETY: a node is 32 bytes, aligned.
-    let keys = unsafe { _mm256_load_si256(std::ptr::from_ref(node).cast()) };
-    let above = _mm256_cmpgt_epi16_mask(_mm256_set1_epi16(key(address)), keys);
-    (above & BOUNDARIES).count_ones()
+#[target_feature(enable = "avx512f,popcnt")]
+fn reached(block: &Block, address: __m512i) -> u32 {
+    // SAFETY: a block is 64 bytes, aligned.
+    let keys = unsafe { _mm512_load_si512(block.0.as_ptr().cast()) };
+    u32::from(_mm512_cmpgt_epi32_mask(address, keys)).count_ones()
 }
 
-/// The record of an address, whose root entry is known.
+/// The records of addresses, in a table of so many levels.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,popcnt")]
-fn record(table: &AddressTable, records: &[Record], entry: u32, address: u32) -> Record {
-    // Both ways are gone at once: which one it is cannot be predicted.
-    let is_leaf = entry & LEAF != 0;
-    let node = if is_leaf { 0 } else { entry };
-    // SAFETY: there is a node 0, and root entries without `LEAF` are nodes (`AddressTable::build`).
-    let mut node = unsafe { table.nodes.get_unchecked(node as usize) };
-    let mut next = node.base + reached(node, address);
-    while next & LEAF == 0 && !is_leaf {
-        // SAFETY: as many children as boundaries and one more follow an inner node's base.
-        node = unsafe { table.nodes.get_unchecked(next as usize) };
-        next = node.base + reached(node, address);
+#[target_feature(enable = "avx512f,popcnt")]
+fn records_in<const LEVELS: usize>(
+    table: &AddressTable,
+    known: &[Record],
+    addresses: &[u32],
+    records: &mut [Record],
+) {
+    let levels: &[u32; LEVELS] = table.levels.first_chunk().expect("the caller counted the levels");
+    for (record, address) in records.iter_mut().zip(addresses) {
+        let address = _mm512_set1_epi32(key(*address));
+        let (mut block, mut boundaries) = (0, 0);
+        for start in levels {
+            block = block * (KEYS as u32 + 1) + boundaries;
+            // SAFETY: boundaries lead to blocks that there are (`AddressTable::build`).
+            boundaries = reached(unsafe { table.blocks.get_unchecked((start + block) as usize) }, address);
+        }
+        let interval = block * KEYS as u32 + boundaries;
+        // SAFETY: there is a record for each interval (`Tables::check_intervals`).
+        *record = unsafe { *known.get_unchecked(interval as usize) };
     }
-    let interval = if is_leaf { entry } else { next } & !LEAF;
-    // SAFETY: there is a record for each interval (`Tables::check_intervals`).
-    unsafe { *records.get_unchecked(interval as usize) }
+}
+
+/// The records of addresses.
+#[target_feature(enable = "avx512f,popcnt")]
+fn find_records(table: &AddressTable, known: &[Record], addresses: &[u32], records: &mut [Record]) {
+    match table.levels.len() {
+        1 => records_in::<1>(table, known, addresses, records),
+        2 => records_in::<2>(table, known, addresses, records),
+        3 => records_in::<3>(table, known, addresses, records),
+        4 => records_in::<4>(table, known, addresses, records),
+        5 => records_in::<5>(table, known, addresses, records),
+        6 => records_in::<6>(table, known, addresses, records),
+        7 => records_in::<7>(table, known, addresses, records),
+        _ => records_in::<8>(table, known, addresses, records),
+    }
 }
 
 /// The cell of a bucket with that tag, or the empty cell behind the others.
@@ -279,36 +296,60 @@ fn unpack(records: &[Record; STAGE], at: usize) -> (__m512i, __m512i, __m512i) {
     (pair, row, _mm512_srli_epi32::<16>(high))
 }
 
+/// What the stages hand on. It is written before it is read, and made once a burst.
+struct Workspace {
+    class: Column,
+    addresses: [Column; 2],
+    records: [[Record; STAGE]; 2],
+    buckets: Column,
+    tags: Column,
+    cells: Column,
+    single: Queue,
+    programs: Queue,
+}
+
+impl Workspace {
+    fn new() -> Self {
+        let column = Column::zeros;
+        Self {
+            class: column(),
+            addresses: [column(), column()],
+            records: [[Record::default(); STAGE]; 2],
+            buckets: column(),
+            tags: column(),
+            cells: column(),
+            single: Queue::new(),
+            programs: Queue::new(),
+        }
+    }
+}
+
 /// Classifies up to [`STAGE`] packets, a multiple of sixteen.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,popcnt,bmi1,bmi2")]
-fn stage(sides: [&AddressTable; 2], tables: &Tables, tuples: &[FiveTuple<u32>], best: &mut Column) {
+fn stage(
+    sides: [&AddressTable; 2],
+    tables: &Tables,
+    tuples: &[FiveTuple<u32>],
+    space: &mut Workspace,
+    best: &mut Column,
+) {
+    let Workspace { class, addresses, records, buckets, tags, cells: pair_cells, single, programs } = space;
     let count = tuples.len().min(STAGE);
-    let mut class = Column::zeros();
-    let mut addresses = [Column::zeros(), Column::zeros()];
-    let mut entries = [Column::zeros(), Column::zeros()];
     for at in (0..count).step_by(LANES) {
         let lanes = tuples[at..].first_chunk().expect("whole vectors");
         let [source, destination, ports, protocol] = transpose(lanes);
         for (side, address) in [source, destination].into_iter().enumerate() {
-            // SAFETY: there is an entry for each upper half of an address.
-            let entry = unsafe { gather::<4, _>(&sides[side].root, _mm512_srli_epi32::<16>(address)) };
-            store(&mut entries[side], at, entry);
             store(&mut addresses[side], at, address);
         }
-        store(&mut class, at, classes(&tables.services, ports, protocol));
+        store(class, at, classes(&tables.services, ports, protocol));
     }
 
-    let mut records = [[Record::default(); STAGE]; 2];
     for (side, known) in [&tables.sources, &tables.destinations].into_iter().enumerate() {
-        let packets = entries[side].0.iter().zip(&addresses[side].0);
-        for (slot, (entry, address)) in records[side][..count].iter_mut().zip(packets) {
-            *slot = record(sides[side], known, *entry, *address);
-        }
+        find_records(sides[side], known, &addresses[side].0[..count], &mut records[side]);
     }
 
-    let (mut single, mut programs) = (Queue::new(), Queue::new());
+    (single.length, programs.length) = (0, 0);
     let pairs = &tables.pairs;
-    let (mut buckets, mut tags) = (Column::zeros(), Column::zeros());
     let zero = _mm512_setzero_si512();
     let numbers = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     let mut sort = |cells: __m512i, askers: __m512i| {
@@ -324,17 +365,26 @@ fn stage(sides: [&AddressTable; 2], tables: &Tables, tuples: &[FiveTuple<u32>], 
     for at in (0..count).step_by(LANES) {
         let (base, source_row, source_wide) = unpack(&records[0], at);
         let (column, destination_row, destination_wide) = unpack(&records[1], at);
-        let askers = asker_at(&class, at);
-        let wide = _mm512_mullo_epi32(source_wide, _mm512_set1_epi32(tables.wide_columns as i32));
-        // SAFETY: there is a cell for each pair of wide numbers (`Tables::new`).
-        let cells = unsafe { gather::<4, _>(&tables.wide, _mm512_add_epi32(wide, destination_wide)) };
-        sort(cells, askers);
-        // SAFETY: no row reaches behind its table (`Tables::new`).
-        let cells = unsafe { gather::<4, _>(&tables.rows, _mm512_add_epi32(source_row, destination_wide)) };
-        sort(cells, askers);
-        // SAFETY: as above.
-        let cells = unsafe { gather::<4, _>(&tables.rows, _mm512_add_epi32(destination_row, source_wide)) };
-        sort(cells, askers);
+        let askers = asker_at(class, at);
+        if tables.has_wide {
+            let wide = _mm512_mullo_epi32(source_wide, _mm512_set1_epi32(tables.wide_columns as i32));
+            // SAFETY: there is a cell for each pair of wide numbers (`Tables::new`).
+            let cells = unsafe { gather::<4, _>(&tables.wide, _mm512_add_epi32(wide, destination_wide)) };
+            sort(cells, askers);
+        }
+        if tables.has_rows[0] {
+            let at = _mm512_add_epi32(source_row, destination_wide);
+            // SAFETY: no row reaches behind its table (`Tables::new`).
+            sort(unsafe { gather::<4, _>(&tables.rows, at) }, askers);
+        }
+        if tables.has_rows[1] {
+            let at = _mm512_add_epi32(destination_row, source_wide);
+            // SAFETY: as above.
+            sort(unsafe { gather::<4, _>(&tables.rows, at) }, askers);
+        }
+        if pairs.entries == 0 {
+            continue;
+        }
         // Where either is "none", bucket 0 is searched for a tag that only its empty slots have.
         let both = _mm512_test_epi32_mask(base, base) & _mm512_test_epi32_mask(column, column);
         let place = _mm512_and_si512(
@@ -344,20 +394,20 @@ fn stage(sides: [&AddressTable; 2], tables: &Tables, tuples: &[FiveTuple<u32>], 
         let bucket = _mm512_maskz_and_epi32(both, place, _mm512_set1_epi32((1 << pairs.bucket_bits) - 1));
         let rest = _mm512_srl_epi32(place, _mm_cvtsi32_si128(pairs.bucket_bits as i32));
         let rest = _mm512_sll_epi32(rest, _mm_cvtsi32_si128(pairs.column_bits as i32));
-        store(&mut buckets, at, bucket);
-        store(&mut tags, at, _mm512_maskz_or_epi32(both, rest, column));
+        store(buckets, at, bucket);
+        store(tags, at, _mm512_maskz_or_epi32(both, rest, column));
     }
-    let mut cells = Column::zeros();
-    for at in 0..count {
+    let searched = if pairs.entries == 0 { 0 } else { count };
+    for at in 0..searched {
         // SAFETY: `bucket_bits` bits are a bucket (`Tables::new`).
         let bucket = unsafe { pairs.buckets.get_unchecked(buckets.0[at] as usize) };
-        cells.0[at] = cell_of(bucket, tags.0[at]);
+        pair_cells.0[at] = cell_of(bucket, tags.0[at]);
     }
-    for at in (0..count).step_by(LANES) {
-        sort(load(&cells, at), asker_at(&class, at));
+    for at in (0..searched).step_by(LANES) {
+        sort(load(pair_cells, at), asker_at(class, at));
     }
-    follow_single(tables, &single, best);
-    follow_programs(tables, &programs, best);
+    follow_single(tables, single, best);
+    follow_programs(tables, programs, best);
 }
 
 /// The rank of the first filter for each packet, as far as both reach.
@@ -368,14 +418,16 @@ pub(super) fn classify(
     tuples: &[FiveTuple<u32>],
     matches: &mut [FilterMatch],
 ) {
+    let mut space = Workspace::new();
     for (tuples, matches) in tuples.chunks(STAGE).zip(matches.chunks_mut(STAGE)) {
         let mut best = Column([NONE; STAGE]);
         if tuples.len().is_multiple_of(LANES) {
-            stage(sides, tables, tuples, &mut best);
+            stage(sides, tables, tuples, &mut space, &mut best);
         } else {
             let mut whole = [FiveTuple::default(); STAGE];
             whole[..tuples.len()].copy_from_slice(tuples);
-            stage(sides, tables, &whole[..tuples.len().next_multiple_of(LANES)], &mut best);
+            let whole = &whole[..tuples.len().next_multiple_of(LANES)];
+            stage(sides, tables, whole, &mut space, &mut best);
         }
         let count = tuples.len().min(matches.len());
         matches[..count].iter_mut().zip(best.0).for_each(|(found, rank)| *found = FilterMatch(rank));

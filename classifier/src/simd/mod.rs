@@ -5,13 +5,15 @@
 //! lies inside its table. The portable kernel walks the same tables with checked indices.
 //!
 //! ```text
-//! address --- AddressTable: root, node --> interval --> record: pair row, list row, wide number
+//! address --- AddressTable: 3 to 5 levels --> interval --> record: pair row, list row, wide number
 //! ports, protocol --- ServiceTable ------> class
 //! records of both sides -----------------> up to four cells: pair map, two list tables, the wide table
 //! cell, class --- program: pattern, list -> rank; the lowest of the four wins
 //! ```
 
 mod address;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod portable;
@@ -41,6 +43,14 @@ impl SimdPath {
     pub fn is_available(self) -> bool {
         match self {
             Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("popcnt")
+                    && is_x86_feature_detected!("bmi1")
+                    && is_x86_feature_detected!("bmi2")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
             Self::Avx2 => false,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
@@ -86,6 +96,11 @@ pub(crate) fn classify_ipv4(
         SimdPath::Avx512 if path.is_available() => {
             // SAFETY: the processor has the instructions.
             unsafe { avx512::classify(sides, tables, tuples, matches) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        SimdPath::Avx2 if path.is_available() => {
+            // SAFETY: the processor has the instructions.
+            unsafe { avx2::classify(sides, tables, tuples, matches) }
         }
         _ => portable::classify(sides, tables, tuples, matches),
     }

@@ -23,21 +23,31 @@ impl Tables {
 
     #[inline(always)]
     fn rank_in_cell(&self, cell: u32, class: u32) -> u32 {
-        if cell & Self::SINGLE == 0 {
-            let [pattern, list] = self.programs[cell as usize];
-            let position = match pattern {
-                Self::DIRECT => class,
-                pattern => self.patterns[(pattern + class) as usize].into(),
-            };
-            return self.lists[(list + position) as usize];
+        match cell & Self::SINGLE {
+            0 => self.rank_in_program(cell, class),
+            _ => self.rank_of_single(cell, class),
         }
+    }
+
+    /// What a cell without [`Tables::SINGLE`] says of a class.
+    #[inline(always)]
+    pub(super) fn rank_in_program(&self, cell: u32, class: u32) -> u32 {
+        let [pattern, list] = self.programs[cell as usize];
+        let position = match pattern {
+            Self::DIRECT => class,
+            pattern => self.patterns[(pattern + class) as usize].into(),
+        };
+        self.lists[(list + position) as usize]
+    }
+
+    /// What a cell with [`Tables::SINGLE`] says of a class.
+    #[inline(always)]
+    pub(super) fn rank_of_single(&self, cell: u32, class: u32) -> u32 {
         let service = (cell & !Self::SINGLE) >> self.rank_bits;
         let bit = service * self.service_bits + class;
-        if self.members[bit as usize / 32] >> (bit % 32) & 1 == 1 {
-            cell & ((1 << self.rank_bits) - 1)
-        } else {
-            NONE
-        }
+        // All ones where the bit is not set.
+        let is_outside = (self.members[bit as usize / 32] >> (bit % 32) & 1).wrapping_sub(1);
+        cell & ((1 << self.rank_bits) - 1) | is_outside
     }
 }
 

@@ -154,7 +154,7 @@ pub(crate) struct PairMap {
     /// The binary logarithm of their number.
     pub(super) bucket_bits: u32,
     pub(super) column_bits: u32,
-    entries: usize,
+    pub(super) entries: usize,
 }
 
 impl PairMap {
@@ -296,6 +296,10 @@ pub(crate) struct Tables {
     pub(super) members: Box<[u32]>,
     pub(super) service_bits: u32,
     pub(super) rank_bits: u32,
+    /// Whether the wide table has a cell that leads anywhere.
+    pub(super) has_wide: bool,
+    /// Whether records of sources, and of destinations, have rows.
+    pub(super) has_rows: [bool; 2],
 }
 
 impl Tables {
@@ -340,7 +344,11 @@ impl Tables {
         let mut patterns = cells.patterns;
         // A vector load takes four bytes where one is meant.
         patterns.extend([0; 3]);
+        let has_wide = cells.wide.iter().any(|cell| *cell != 0);
+        let has_rows = [most_row(&sources) > 0, most_row(&destinations) > 0];
         Self {
+            has_wide,
+            has_rows,
             services,
             pairs,
             sources: sources.into(),
