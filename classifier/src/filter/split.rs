@@ -120,7 +120,8 @@ pub(super) fn choose<K: Key>(sources: Side<'_, K>, destinations: Side<'_, K>) ->
             cells[3] = wide.sum();
             // Rows of the list tables, and the wide table, are written whole.
             let table = if parts[3] > 0 { rows * columns } else { 0 };
-            let written = PAIR * cells[0] + cells[1].max(parts[1] * rows) + cells[2].max(parts[2] * columns) + table;
+            let written =
+                PAIR * cells[0] + cells[1].max(parts[1] * rows) + cells[2].max(parts[2] * columns) + table;
             let applications = cells.iter().sum::<u64>();
             let looked_into = parts.iter().filter(|part| **part > 0).count() as u64;
             let cost = written + applications / LISTED + looked_into * PART.max(filters as u64);
