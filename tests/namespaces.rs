@@ -45,6 +45,8 @@ mod reload;
 mod rootless;
 #[path = "namespaces/routes.rs"]
 mod routes;
+#[path = "namespaces/spoofing.rs"]
+mod spoofing;
 #[path = "namespaces/stack.rs"]
 mod stack;
 #[path = "namespaces/state.rs"]
@@ -75,6 +77,7 @@ fn between_hosts() -> Vec<Trial> {
         state::trials(),
         lies::trials(),
         boot::trials(),
+        spoofing::trials(),
         refusals::trials(),
         uplinks::trials(),
         reload::trials(),
