@@ -103,6 +103,20 @@ impl Addresses {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn cells<'t>(&'t mut self, tables: &mut crate::cells::Tables<'t>) {
+        use crate::cells::Cell;
+        self.ipv4.cells(tables);
+        self.ipv6.cells(tables);
+        let workloads = self.workloads.iter_mut().flat_map(|without| {
+            let WithoutAddress { none, unspecified_ipv4, unspecified_ipv6 } = without;
+            [none, unspecified_ipv4, unspecified_ipv6].map(|identity| Cell::Word(&mut identity.0))
+        });
+        tables.push(("workloads", workloads.collect()));
+        let others = vec![Cell::Word(&mut self.gateway.0), Cell::Word(&mut self.world.0)];
+        tables.push(("gateways and the world", others));
+    }
+
     /// Bytes on the heap.
     pub(crate) fn memory(&self) -> usize {
         self.ipv4.memory() + self.ipv6.memory() + size_of_val(&*self.workloads)

@@ -96,6 +96,14 @@ fn spread(half: u32) -> u64 {
     u64::from(half).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+#[cfg(test)]
+impl<T: crate::cells::AsCell> Interner<T> {
+    pub(crate) fn cells<'t>(&'t mut self, name: &'static str, tables: &mut crate::cells::Tables<'t>) {
+        tables.push((name, crate::cells::each(&mut self.items)));
+        tables.push((name, crate::cells::each(&mut self.starts)));
+    }
+}
+
 fn slice_of<'a, T>(items: &'a [T], starts: &[u32], id: u32) -> &'a [T] {
     &items[starts[id as usize] as usize..starts[id as usize + 1] as usize]
 }

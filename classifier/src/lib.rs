@@ -70,6 +70,8 @@ mod address_trie;
 mod addresses;
 mod bucket_table;
 mod builder;
+#[cfg(test)]
+mod cells;
 pub mod diff;
 mod endpoint_class;
 mod explain;

@@ -34,6 +34,12 @@ impl PairMatrix {
         self.blocks.get(block + column as usize % BLOCK).copied()
     }
 
+    #[cfg(test)]
+    pub(crate) fn cells<'t>(&'t mut self, tables: &mut crate::cells::Tables<'t>) {
+        tables.push(("rows of pairs", crate::cells::each(&mut self.rows)));
+        tables.push(("blocks of pairs", crate::cells::each(&mut self.blocks)));
+    }
+
     /// Bytes on the heap.
     pub(crate) fn memory(&self) -> usize {
         size_of_val(&*self.rows) + size_of_val(&*self.blocks)

@@ -29,6 +29,8 @@
 
 mod answer;
 mod certificate;
+#[cfg(test)]
+mod corruption;
 mod count;
 mod gates;
 mod items;
@@ -51,7 +53,7 @@ pub use self::count::Count;
 pub(crate) use self::gates::complete;
 use self::packets::Packets;
 use self::pairs::{Pairs, Stopped};
-use self::source::Source;
+use self::source::{Scope, Source};
 pub use self::work::Budget;
 use self::work::Work;
 use crate::Classifier;
@@ -150,8 +152,13 @@ impl Classifier {
     /// When the policy is not resolved: an index in it is out of range. When the object was updated since its
     /// compile: what an update touches is proved as it is made.
     pub fn prove(&self, policy: &Policy, budget: Budget) -> Result<Proof, ProofError> {
+        self.prove_within(policy, Scope::everything(), budget)
+    }
+
+    /// [`Classifier::prove`] for some packets.
+    fn prove_within(&self, policy: &Policy, scope: Scope, budget: Budget) -> Result<Proof, ProofError> {
         self.assert_plain();
-        let source = Source::read(policy, self.now());
+        let source = Source::read(policy, self.now(), scope);
         if source.valid_until != self.valid_until() {
             return Err(ProofError::ValidUntil { meant: source.valid_until, compiled: self.valid_until() });
         }

@@ -108,6 +108,27 @@ impl VerdictTable {
         Decision { verdict: entry.verdict, egress: gate(entry.egress), ingress: gate(entry.ingress) }
     }
 
+    #[cfg(test)]
+    pub(crate) fn cells<'t>(&'t mut self, tables: &mut crate::cells::Tables<'t>) {
+        use crate::cells::Cell;
+        let entries = self.entries.iter_mut().flat_map(|entry| {
+            let VerdictEntry { verdict, egress, ingress, rule, log, deny_with, audited } = entry;
+            let gates = [egress, ingress].into_iter().flat_map(|gate| {
+                let GateEntry { admits, decider, audited, audited_rules } = gate;
+                [Cell::Flag(admits), Cell::Decider(decider), Cell::Flag(audited), Cell::Word(audited_rules)]
+            });
+            gates.chain([
+                Cell::Verdict(verdict),
+                Cell::NamedRule(rule),
+                Cell::Log(log),
+                Cell::DenyWith(deny_with),
+                Cell::Flag(audited),
+            ])
+        });
+        tables.push(("verdicts", entries.collect()));
+        self.audited_rules.cells("audited rules", tables);
+    }
+
     /// An entry with the audited rules of both gates, without trust that there is one.
     pub(crate) fn find(&self, verdict: u32) -> Option<(&VerdictEntry, [&[RuleId]; 2])> {
         let entry = self.entries.get(verdict as usize)?;

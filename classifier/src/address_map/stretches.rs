@@ -31,3 +31,28 @@ impl<K: address_trie::Key + bucket_table::Key + Default, const N: usize> Address
         stretches.filter(|(first, _)| *first > 0).map(|(first, _)| K::from_point(first)).collect()
     }
 }
+
+#[cfg(test)]
+impl<K: address_trie::Key + crate::cells::AsCell, const N: usize> AddressMap<K, N> {
+    pub(crate) fn cells<'t>(&'t mut self, tables: &mut crate::cells::Tables<'t>) {
+        self.trie.cells(tables);
+        self.hosts.cells(
+            "single addresses",
+            |Host(identity)| vec![crate::cells::Cell::Word(identity)],
+            tables,
+        );
+    }
+}
+
+#[cfg(test)]
+impl<K: address_trie::Key + bucket_table::Key + Default, const N: usize> AddressMap<K, N> {
+    /// [`AddressMap::get`], as far as it leads.
+    pub(crate) fn step(&self, address: K) -> Option<u32> {
+        if !self.hosts.is_empty()
+            && let Some(Host(identity)) = self.hosts.find(address)?
+        {
+            return Some(identity);
+        }
+        self.trie.step(address)
+    }
+}

@@ -78,3 +78,47 @@ impl<K: Key> Ways<'_, K> {
         }
     }
 }
+
+#[cfg(test)]
+impl<K: Key + crate::cells::AsCell> AddressTrie<K> {
+    pub(crate) fn cells<'t>(&'t mut self, tables: &mut crate::cells::Tables<'t>) {
+        use crate::cells::{AsCell, Cell};
+        let nodes = self.nodes.iter_mut().flat_map(|node| {
+            let Node { low, high, below, above, first_entry, shift } = node;
+            let ends = [low.as_cell(), high.as_cell()];
+            ends.into_iter()
+                .chain([below, above, first_entry].map(AsCell::as_cell))
+                .chain([Cell::Byte(shift)])
+        });
+        tables.push(("nodes of addresses", nodes.collect()));
+        tables.push(("slots of addresses", crate::cells::each(&mut self.entries)));
+        tables.push(("every address", vec![Cell::Word(&mut self.only)]));
+    }
+}
+
+#[cfg(test)]
+impl<K: Key> AddressTrie<K> {
+    /// [`AddressTrie::get`], as far as it leads: `None` where it leaves a table, or goes on for too long.
+    pub(crate) fn step(&self, key: K) -> Option<u32> {
+        let Some(mut node) = self.nodes.first() else { return Some(self.only) };
+        for _ in 0..DEPTH {
+            if key < node.low {
+                return Some(node.below);
+            }
+            if key > node.high {
+                return Some(node.above);
+            }
+            let slot = (key.point() - node.low.point()).checked_shr(node.shift.into())?;
+            if u32::from(node.shift) >= K::BITS {
+                return None;
+            }
+            let entry = usize::try_from(slot).ok()?.checked_add(node.first_entry as usize)?;
+            let entry = *self.entries.get(entry)?;
+            if entry & LEAF != 0 {
+                return Some(entry & !LEAF);
+            }
+            node = self.nodes.get(entry as usize)?;
+        }
+        None
+    }
+}

@@ -16,3 +16,24 @@ impl<K: Key + Default, V: Value, const N: usize> BucketTable<K, V, N> {
         is_whole.then(|| self.buckets.iter().flat_map(|bucket| bucket.keys))
     }
 }
+
+#[cfg(test)]
+impl<K: crate::cells::AsCell, V, const N: usize> BucketTable<K, V, N> {
+    pub(crate) fn cells<'t>(
+        &'t mut self,
+        name: &'static str,
+        value: impl Fn(&'t mut V) -> Vec<crate::cells::Cell<'t>>,
+        tables: &mut crate::cells::Tables<'t>,
+    ) {
+        use crate::cells::{AsCell, Cell};
+        if self.buckets.is_empty() {
+            return;
+        }
+        let buckets = self.buckets.iter_mut().flat_map(|bucket| {
+            let keys = bucket.keys.iter_mut().map(AsCell::as_cell);
+            keys.chain(bucket.values.iter_mut().flat_map(&value))
+        });
+        tables.push((name, buckets.collect()));
+        tables.push((name, vec![Cell::Size(&mut self.homes), Cell::Long(&mut self.seed)]));
+    }
+}

@@ -67,3 +67,13 @@ impl Patterns {
         last.flatten().filter(|_| changes == 1 && here == BLOCK)
     }
 }
+
+#[cfg(test)]
+impl Patterns {
+    pub(crate) fn cells<'t>(&'t mut self, tables: &mut crate::cells::Tables<'t>) {
+        tables.push(("tops of patterns", crate::cells::each(&mut self.tops)));
+        tables.push(("pages of patterns", crate::cells::each(&mut self.pages)));
+        tables.push(("blocks of patterns", crate::cells::each(&mut self.blocks)));
+        tables.push(("levels of patterns", vec![crate::cells::Cell::Flag(&mut self.has_tops)]));
+    }
+}

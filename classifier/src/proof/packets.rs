@@ -7,7 +7,7 @@
 //!
 //! Covered are all values that the fields can hold, also those that no packet of a protocol carries.
 //!
-//! Cost: 131,072 ports for each block of the object, and the cells.
+//! Cost: 131,072 ports for each group of protocols of the object, and the cells.
 
 use hashbrown::HashMap;
 use septum_rules::port_range::PortRange;
@@ -70,7 +70,7 @@ impl Packets {
             Self { blocks: Vec::new(), cells: 0, runs: Vec::new(), held: Vec::new(), intervals: 0 };
         let mut tables: HashMap<u32, [Values; 2], ahash::RandomState> = HashMap::default();
         let mut unnamed: Vec<u32> = Vec::new();
-        for protocol in (0..=u8::MAX).map(Protocol) {
+        for protocol in source.scope.protocols.clone().map(Protocol) {
             let group = classifier.layer4.group(protocol);
             let is_named = services.iter().any(|service| service.protocol == Some(protocol));
             if !is_named {
@@ -80,7 +80,7 @@ impl Packets {
                 unnamed.push(group);
             }
             if !tables.contains_key(&group) {
-                work.spend(2 << 16)?;
+                work.spend(2 << 14)?;
                 let sides = [Side::Source, Side::Destination];
                 tables.insert(group, sides.map(|side| classifier.layer4.side(protocol, side)));
             }
@@ -88,6 +88,10 @@ impl Packets {
             let [of_sources, of_destinations] = &tables[&group];
             let sources = cuts(of_sources, relevant().map(|service| service.source));
             let destinations = cuts(of_destinations, relevant().map(|service| service.destination));
+            let [sources, destinations] = [sources, destinations].map(|mut firsts| {
+                firsts.retain(|first| *first <= source.scope.last_port);
+                firsts
+            });
             work.spend(sources.len() * destinations.len() * 2)?;
             packets.intervals += sources.len() + destinations.len();
             let first_cell = packets.cells;

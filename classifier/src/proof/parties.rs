@@ -220,11 +220,15 @@ impl Sorter<'_, '_> {
                 let ends = [meant.peek().map(|next| next.first), compiled.peek().map(|(first, _)| *first)];
                 let end = ends.into_iter().flatten().min();
                 let last = end.map_or(family.last(), |end| end - 1);
-                let mut weight = Count::from(last - at);
-                weight += Count::from(1);
-                let party = Party { address: Some(family.address(at)), ..stretch.party };
-                self.add(party, stretch.networks, identity, weight, work)?;
-                count += 1;
+                let (begin, end_of_scope) = self.source.scope.addresses[family as usize];
+                let (low, high) = (at.max(begin), last.min(end_of_scope));
+                if low <= high {
+                    let mut weight = Count::from(high - low);
+                    weight += Count::from(1);
+                    let party = Party { address: Some(family.address(low)), ..stretch.party };
+                    self.add(party, stretch.networks, identity, weight, work)?;
+                    count += 1;
+                }
                 match end {
                     Some(end) => {
                         at = end;

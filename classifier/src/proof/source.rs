@@ -1,5 +1,7 @@
 //! The policy as the proof reads it: its rules in order, each selector and each list of services numbered.
 
+use std::ops::RangeInclusive;
+
 use hashbrown::HashMap;
 use septum_rules::date::Date;
 use septum_rules::endpoint::{Endpoint, Party};
@@ -31,8 +33,26 @@ pub(super) struct Hole {
     pub(super) services: u32,
 }
 
+/// Which packets are asked about. The others may be anything.
+#[derive(Clone, Debug)]
+pub(super) struct Scope {
+    /// Of IPv4 and IPv6: the first and the last address.
+    pub(super) addresses: [(u128, u128); 2],
+    pub(super) protocols: RangeInclusive<u8>,
+    pub(super) last_port: u16,
+}
+
+impl Scope {
+    /// Every packet.
+    pub(super) fn everything() -> Self {
+        let addresses = [(0, u32::MAX.into()), (0, u128::MAX)];
+        Self { addresses, protocols: 0..=u8::MAX, last_port: u16::MAX }
+    }
+}
+
 /// The policy as the proof reads it.
 pub(super) struct Source<'p> {
+    pub(super) scope: Scope,
     pub(super) policy: &'p Policy,
     pub(super) oracle: Oracle<'p>,
     /// In the order of evaluation.
@@ -77,7 +97,7 @@ impl<T: Copy + Eq + std::hash::Hash> Numbers<T> {
 }
 
 impl<'p> Source<'p> {
-    pub(super) fn read(policy: &'p Policy, now: Date) -> Self {
+    pub(super) fn read(policy: &'p Policy, now: Date, scope: Scope) -> Self {
         let mut selectors: Numbers<&'p Selector> = Numbers::new();
         let mut service_lists: Numbers<&'p [Service]> = Numbers::new();
         let mut rules = Vec::new();
@@ -115,7 +135,7 @@ impl<'p> Source<'p> {
         }
         let oracle = Oracle::new(policy, now);
         let (selectors, service_lists) = (selectors.values, service_lists.values);
-        Self { policy, oracle, rules, selectors, stands_in, service_lists, valid_until }
+        Self { scope, policy, oracle, rules, selectors, stands_in, service_lists, valid_until }
     }
 
     /// What a gate reads of a party, beside the selectors.

@@ -48,3 +48,25 @@ impl RuleTrie {
         });
     }
 }
+
+#[cfg(test)]
+impl RuleTrie {
+    pub(crate) fn cells<'t>(&'t mut self, tables: &mut crate::cells::Tables<'t>) {
+        use super::{Head, Place};
+        use crate::cells::{AsCell, each};
+        let places = self.places.iter_mut().flat_map(|place| {
+            let Place { source, destination, row, column } = place;
+            [source, destination, row, column].map(AsCell::as_cell)
+        });
+        tables.push(("places", places.collect()));
+        let program = |Program { head, list }: &'t mut Program| vec![head.as_cell(), list.as_cell()];
+        self.pairs.cells("pairs", program, tables);
+        self.matrix.cells(tables);
+        tables.push(("programs", self.programs.iter_mut().flat_map(program).collect()));
+        let heads =
+            self.heads.iter_mut().flat_map(|Head { pattern, first }| [pattern, first].map(AsCell::as_cell));
+        tables.push(("heads", heads.collect()));
+        self.patterns.cells(tables);
+        tables.push(("lists", each(&mut self.lists)));
+    }
+}
