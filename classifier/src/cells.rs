@@ -151,11 +151,12 @@ pub(crate) fn each<T: AsCell>(items: &mut [T]) -> Vec<Cell<'_>> {
 impl Classifier {
     /// All that a lookup reads.
     pub(crate) fn cells(&mut self) -> Tables<'_> {
+        let crate::Tables { addresses, layer4, trie, verdicts, .. } = &mut **self;
         let mut tables = Tables::new();
-        self.addresses.cells(&mut tables);
-        self.layer4.cells(&mut tables);
-        self.trie.cells(&mut tables);
-        self.verdicts.cells(&mut tables);
+        addresses.cells(&mut tables);
+        layer4.cells(&mut tables);
+        trie.cells(&mut tables);
+        verdicts.cells(&mut tables);
         tables.retain(|(_, cells)| !cells.is_empty());
         tables
     }

@@ -57,7 +57,11 @@ impl Certificate {
 impl Classifier {
     /// The certificate of this object, compiled from `policy`. It says what was proved, not that it was: ask
     /// [`Classifier::prove`] first.
+    ///
+    /// # Panics
+    /// As [`Classifier::prove`].
     pub fn certificate(&self, policy: &Policy) -> Certificate {
+        self.assert_plain();
         Certificate { source: source(policy), object: Object::new(self, policy).digest() }
     }
 }
