@@ -148,7 +148,8 @@ pub fn miss(filters: &[Filter], linear: &Linear, random: &mut Random, count: usi
             break;
         }
     }
-    if found.len() < distinct / 4 {
+    // Fewer would all stay in the nearest cache.
+    if found.len() < distinct / 32 {
         return None;
     }
     let packets: Vec<FiveTuple<u32>> =
