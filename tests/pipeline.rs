@@ -25,6 +25,8 @@ mod reach;
 mod reject;
 #[path = "pipeline/routing.rs"]
 mod routing;
+#[path = "pipeline/tracking.rs"]
+mod tracking;
 #[path = "pipeline/uplinks.rs"]
 mod uplinks;
 
