@@ -9,16 +9,22 @@
 //! SEPTUM_SEED=17 cargo test -p septum --test simulation simulation -- --nocapture     one seed again
 //! ```
 
+#[path = "simulation/cases.rs"]
+mod cases;
 #[path = "simulation/checker.rs"]
 mod checker;
 #[path = "simulation/craft.rs"]
 mod craft;
+#[path = "simulation/fuzzed.rs"]
+mod fuzzed;
 #[path = "simulation/hostile.rs"]
 mod hostile;
 #[path = "simulation/limits.rs"]
 mod limits;
 #[path = "simulation/model.rs"]
 mod model;
+#[path = "simulation/page.rs"]
+mod page;
 #[path = "simulation/provoke.rs"]
 mod provoke;
 #[path = "simulation/random.rs"]
@@ -75,41 +81,106 @@ fn simulation() {
     println!("{}", table(&total, seeds));
 }
 
-/// Reasons of uplinks, which this world does not have: `tests/pipeline/uplinks.rs` provokes them.
-const OF_UPLINKS: [DropReason; 5] = [
-    DropReason::UplinkSpoof,
-    DropReason::UplinkSource,
-    DropReason::UplinkGroup,
-    DropReason::UplinkTransit,
-    DropReason::NextHopUnresolved,
-];
-
-/// Reasons of windows, shares and fragments whose generators need a policy of their own: `tests/pipeline/tracking.rs` provokes
-/// them.
-const OF_CONNECTIONS: [DropReason; 9] = [
-    DropReason::FragmentDuplicate,
-    DropReason::FragmentBeyondEnd,
-    DropReason::FragmentQuota,
-    DropReason::FragmentTableFull,
-    DropReason::TcpOutOfWindow,
-    DropReason::SctpNoConnection,
-    DropReason::IcmpOutOfWindow,
-    DropReason::ConnectionQuota,
-    DropReason::HalfOpenQuota,
-];
-
 /// Each reason, provoked by its own generator on a switch that is good for it.
 #[test]
 fn every_reason_has_a_generator_that_provokes_it() {
     let mut wrong = Vec::new();
-    let is_elsewhere = |reason| OF_UPLINKS.contains(&reason) || OF_CONNECTIONS.contains(&reason);
-    for reason in DropReason::ALL.into_iter().filter(|reason| !is_elsewhere(*reason)) {
+    for reason in DropReason::ALL.into_iter().filter(|reason| page::elsewhere(*reason).is_none()) {
         match provoke::provocation_of(reason) {
             None => wrong.push(format!("{reason}: no row in tests/simulation/provoke.rs")),
             Some(provocation) => wrong.extend(run::provoke(provocation).err()),
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The fuzz targets' corpus is as good as a test: what a fuzzer found once stays found.
+#[test]
+fn the_corpus_of_every_fuzz_target_passes() {
+    let corpus = page::root().join("fuzz/corpus");
+    if page::is_blessing() {
+        for (target, name, bytes) in fuzzed::seeds() {
+            std::fs::create_dir_all(corpus.join(target)).expect("a directory");
+            std::fs::write(corpus.join(target).join(name), bytes).expect("room for a seed");
+        }
+    }
+    for (name, target) in fuzzed::TARGETS {
+        let inputs = std::fs::read_dir(corpus.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let mut count = 0;
+        for input in inputs.flatten() {
+            let bytes = std::fs::read(input.path()).expect("a readable file");
+            if catch_unwind(|| target(&bytes)).is_err() {
+                panic!("{name}: {}", input.path().display());
+            }
+            count += 1;
+        }
+        assert!(count != 0, "{name} has no corpus");
+    }
+}
+
+/// Captures of others as input, where they lie beside the repository.
+#[test]
+fn foreign_captures_are_parsed_alike_or_refused() {
+    let fixtures = match std::env::var_os("SEPTUM_FIXTURES") {
+        Some(path) => path.into(),
+        None => page::root().join("../shared/fixtures"),
+    };
+    let mut files = Vec::new();
+    for folder in ["tcpdump", "openvswitch"] {
+        captures(&fixtures.join(folder), &mut files);
+    }
+    if files.is_empty() {
+        println!("skipped: no captures under {}", fixtures.display());
+        return;
+    }
+    let mut frames = 0;
+    for file in &files {
+        let bytes = std::fs::read(file).expect("a readable file");
+        for frame in packets(&bytes) {
+            let frame = [&[0; craft::VNET], frame].concat();
+            fuzzed::parser(&frame);
+            fuzzed::segmentation(&frame);
+            fuzzed::pipeline(&fuzzed::script(&[(0, frame)]));
+            frames += 1;
+        }
+    }
+    println!("{frames} frames of {} captures", files.len());
+}
+
+fn captures(folder: &std::path::Path, files: &mut Vec<std::path::PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            _ if path.is_dir() => captures(&path, files),
+            Some("pcap" | "cap") => files.push(path),
+            _ => {}
+        }
+    }
+}
+
+/// The frames of a capture of Ethernet in the classic format, of either byte order; nothing of any other.
+fn packets(bytes: &[u8]) -> Vec<&[u8]> {
+    let word = |at: usize, is_big: bool| {
+        let bytes: [u8; 4] = bytes.get(at..at + 4)?.try_into().ok()?;
+        Some(if is_big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+    };
+    let is_big = match bytes.get(..4) {
+        Some([0xa1, 0xb2, 0xc3, 0xd4] | [0xa1, 0xb2, 0x3c, 0x4d]) => true,
+        Some([0xd4, 0xc3, 0xb2, 0xa1] | [0x4d, 0x3c, 0xb2, 0xa1]) => false,
+        _ => return Vec::new(),
+    };
+    if word(20, is_big) != Some(1) {
+        return Vec::new();
+    }
+    let (mut at, mut frames) = (24, Vec::new());
+    while let Some(length) = word(at + 8, is_big) {
+        let Some(frame) = bytes.get(at + 16..at + 16 + length as usize) else { break };
+        if frame.len() < 2048 - craft::VNET {
+            frames.push(frame);
+        }
+        at += 16 + length as usize;
+    }
+    frames
 }
 
 fn table(total: &Tally, seeds: u64) -> String {

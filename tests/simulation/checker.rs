@@ -101,6 +101,8 @@ struct Scene<'a> {
     ingress: PortId,
     sender: Option<usize>,
     moment: Moment,
+    /// The worker has the newest snapshot.
+    is_current: bool,
 }
 
 impl Checker {
@@ -119,7 +121,8 @@ impl Checker {
     ) -> Result<(), Violation> {
         let (rules, newest) = rig.rules(worker);
         let moment = Moment { rules, newest, tick: rig.tick };
-        let scene = Scene { rig, ingress, sender: rig.host_at(ingress), moment };
+        let scene =
+            Scene { rig, ingress, sender: rig.host_at(ingress), moment, is_current: !rig.lags(worker) };
         if outcome.ends.len() != frames.len() {
             return Err(format!("{} frames came in, {} ended", frames.len(), outcome.ends.len()));
         }
@@ -191,6 +194,9 @@ impl Checker {
         let receiver = atlas().hosts.iter().position(|host| host.addresses.contains(&packet.destination));
         let Some(receiver) = receiver else { return Err(format!("forwarded to {}", packet.destination)) };
         let host = &atlas().hosts[receiver];
+        if scene.is_current && scene.rig.ports[receiver] != Some(port) {
+            return Err(format!("what is for {} went to a port that it has not", host.name));
+        }
         if let Some(there) = scene.rig.host_at(port)
             && there != receiver
         {
@@ -302,6 +308,12 @@ impl Checker {
                     own_source(sender, &view, packet)?;
                     pending = transform::fitted(original, packet, scene.rig.build.offloads[at]).into();
                     if pending.front() == Some(frame) {
+                        if view.destination != group_mac(packet.destination) {
+                            return Err(format!(
+                                "copied to {}, which is not its group's MAC",
+                                view.destination
+                            ));
+                        }
                         may_be_copied(scene, sender, host, packet)?;
                     }
                 }
@@ -340,6 +352,21 @@ fn not_late(scene: &Scene<'_>) -> Result<(), Violation> {
     match scene.rig.is_late && scene.moment.rules == ENDING {
         true => Err("forwarded by a policy whose last day is over".into()),
         false => Ok(()),
+    }
+}
+
+/// RFC 1112 section 6.4, RFC 2464 section 7.
+fn group_mac(address: IpAddr) -> MacAddress {
+    match address {
+        IpAddr::V4(v4) if v4.is_multicast() => {
+            let octets = v4.octets();
+            MacAddress([1, 0, 0x5e, octets[1] & 0x7f, octets[2], octets[3]])
+        }
+        IpAddr::V4(_) => MacAddress::BROADCAST,
+        IpAddr::V6(v6) => {
+            let octets = v6.octets();
+            MacAddress([0x33, 0x33, octets[12], octets[13], octets[14], octets[15]])
+        }
     }
 }
 

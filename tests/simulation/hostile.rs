@@ -373,9 +373,15 @@ impl Mint<'_> {
             IpAddr::V6(_) => MacAddress([0x33, 0x33, 0, 0, 0, 0xfb]),
         };
         if self.random.once_in(10) {
-            draft.macs.1 = atlas().hosts[self.somebody()].mac;
+            let other = atlas().hosts[self.somebody()].mac;
+            draft.macs.1 =
+                *self.random.pick(&[other, MacAddress::BROADCAST, MacAddress([1, 0, 0x5e, 0, 0, 1])]);
         }
-        draft.sealed().frame()
+        let draft = draft.sealed();
+        if self.random.once_in(8) {
+            return draft.fragment(0, 16);
+        }
+        draft.frame()
     }
 
     /// Address resolution, honest or not.

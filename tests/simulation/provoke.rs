@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use septum::drop_reason::DropReason;
+use septum::drop_reason::{DropReason, UndeliveredReason};
 use septum_rules::mac::MacAddress;
 
 use crate::craft::*;
@@ -303,14 +303,14 @@ pub(crate) const PROVOCATIONS: &[Provocation] = &[
         one(&carrying(draft, UDP, udp((67, 68), b"an offer")).sealed())
     }),
     row(LimitPackets, "more packets than its limit lets it", |mint| {
-        let draft = v4(mint);
-        vec![carrying(draft, TCP, tcp((40_000, 7), (0, 0), ACK, &[])).sealed().frame(); 50]
+        let transport = udp((40_000, 7), &[]);
+        vec![between(mint, "lab-2", UDP, transport).frame(); 50]
     })
     .by("lab-3")
     .seldom(8),
     row(LimitBytes, "more bytes than its limit lets it", |mint| {
-        let draft = v4(mint);
-        vec![carrying(draft, TCP, tcp((40_000, 7), (0, 0), ACK, &[0; 1400])).sealed().frame(); 10]
+        let transport = udp((40_000, 7), &[0; 1400]);
+        vec![between(mint, "lab-2", UDP, transport).frame(); 10]
     })
     .by("lab-3"),
     row(UnknownDestination, "a MAC that nobody has", |mint| {
@@ -472,3 +472,14 @@ pub(crate) fn rules_for(needs: Needs) -> Option<usize> {
         _ => None,
     }
 }
+
+/// Why a frame that was handed over is not transmitted, and the test that makes it so.
+pub(crate) const UNDELIVERED: &[(UndeliveredReason, &str, &str)] = &[
+    (
+        UndeliveredReason::QueueFull,
+        "dataplane/src/port/memory.rs",
+        "frames_pass_in_order_and_a_full_ring_loses_the_rest",
+    ),
+    (UndeliveredReason::PortDown, "tests/ports/devices.rs", "UndeliveredReason::PortDown"),
+    (UndeliveredReason::PortGone, "tests/ports/devices.rs", "UndeliveredReason::PortGone"),
+];

@@ -119,6 +119,17 @@ impl Rig {
         rig
     }
 
+    /// As new: no connections, the first policy, the first moment. The counters go on.
+    pub(crate) fn renew(&mut self, seed: u64) {
+        let table = Arc::new(ConnectionTable::seeded(seed, self.build.connections, Timeouts::default()));
+        self.tick += 1_000_000;
+        self.change(PLAIN);
+        for worker in 0..self.workers.len() {
+            self.workers[worker].forwarder.table = Arc::clone(&table);
+            self.catch_up(worker);
+        }
+    }
+
     fn plug(&mut self, port: PortId, offloads: Offloads) {
         for worker in &mut self.workers {
             let (near, far) = MemoryQueue::pair(self.build.queue, offloads);

@@ -19,8 +19,11 @@ use crate::talk::{Duty, Kind, Talk, Utterance};
 use crate::view::{Content, View, read};
 use crate::world::{ENDING, atlas};
 
+/// The service that is open to one of two addresses of its client.
+const VAULT: u16 = 9000;
+
 /// Services of honest hosts: (from, to, kind, port).
-const SERVICES: [(&str, &str, Kind, u16); 16] = [
+const SERVICES: [(&str, &str, Kind, u16); 18] = [
     ("web-1", "api-1", Kind::Stream, 8080),
     ("web-2", "api-2", Kind::Stream, 8080),
     ("old-1", "api-2", Kind::Stream, 8080),
@@ -37,6 +40,8 @@ const SERVICES: [(&str, &str, Kind, u16); 16] = [
     ("lab-2", "lab-1", Kind::Datagrams, 7),
     ("web-2", "proxy", Kind::Datagrams, 53),
     ("api-2", "ops-1", Kind::Echo, 0),
+    ("api-1", "db-1", Kind::Stream, VAULT),
+    ("api-1", "db-1", Kind::Datagrams, VAULT),
 ];
 
 thread_local! {
@@ -81,6 +86,8 @@ pub(crate) struct Run {
     unpublished: u64,
     /// Bursts that follow at once.
     pending: VecDeque<(usize, PortId, Vec<Vec<u8>>)>,
+    /// Fragments on a long way: when they arrive, and from whom.
+    late: VecDeque<(u64, usize, Vec<u8>)>,
 }
 
 /// A run that found something.
@@ -124,6 +131,7 @@ impl Run {
             lost: None,
             unpublished: 0,
             pending: VecDeque::new(),
+            late: VecDeque::new(),
         }
     }
 
@@ -143,6 +151,13 @@ impl Run {
         if let Some((worker, port, frames)) = self.pending.pop_front() {
             let shots: Vec<_> = frames.into_iter().map(|frame| Shot { frame, of: None }).collect();
             return self.one_burst(worker, port, &shots);
+        }
+        if self.late.front().is_some_and(|(due, ..)| *due <= self.step)
+            && let Some((_, host, frame)) = self.late.pop_front()
+            && let Some(port) = self.rig.ports[host]
+        {
+            let worker = self.random.below(self.rig.workers());
+            return self.one_burst(worker, port, &[Shot { frame, of: None }]);
         }
         self.happenings();
         let worker = self.random.below(self.rig.workers());
@@ -248,7 +263,11 @@ impl Run {
         if hosts.iter().any(|host| Some(*host) == self.lost) {
             return None;
         }
-        let addresses = hosts.map(|host| atlas().hosts[host].address(ipv4).expect("there is a way"));
+        let ipv4 = ipv4 || port == VAULT;
+        let mut addresses = hosts.map(|host| atlas().hosts[host].address(ipv4).expect("there is a way"));
+        if port == VAULT {
+            addresses[0] = atlas().hosts[hosts[0]].addresses[1];
+        }
         let mut talk = Talk::new(&mut self.random, kind, hosts, addresses, port);
         talk.is_clean = hosts.iter().all(|host| !self.compromised[*host]);
         talk.passed = self.rig.tick;
@@ -305,7 +324,12 @@ impl Run {
     fn on_the_wire(&mut self, talk: usize, said: Vec<Utterance>, shots: &mut Vec<Shot>) {
         let begin = shots.len();
         let is_fragmented = said.iter().any(|utterance| utterance.duty == Duty::Follow);
+        let is_late = is_fragmented && self.random.once_in(4);
         for Utterance { side, frame, duty } in said {
+            if is_late && duty == Duty::Follow {
+                self.late.push_back((self.step + 300, self.talks[talk].hosts[side], frame));
+                continue;
+            }
             if self.random.once_in(30) && !is_fragmented {
                 continue;
             }
