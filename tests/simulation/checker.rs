@@ -171,7 +171,9 @@ impl Checker {
             // Admitted, and then too long or too old to go on: its connection may stand.
             DropReason::TtlExceeded | DropReason::TooBig => true,
             // Admitted, but there is no room to follow its fragments.
-            DropReason::ConnectionTableFull | DropReason::FragmentOverlap => is_first(&packet),
+            DropReason::FragmentTableFull | DropReason::FragmentQuota | DropReason::FragmentOverlap => {
+                is_first(&packet)
+            }
             _ => false,
         };
         if is_admitted && let Ok(right) = self.model.right(&packet, frame, scene.moment) {

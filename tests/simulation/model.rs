@@ -23,6 +23,8 @@ const RESET: u32 = 10 * SECOND;
 const UNANSWERED: u32 = 30 * SECOND;
 const ANSWERED: u32 = 120 * SECOND;
 const QUERY: u32 = 30 * SECOND;
+const ASSOCIATED: u32 = 210 * SECOND;
+const GENERIC: u32 = 600 * SECOND;
 /// How long later fragments may follow their first.
 const FRAGMENTS: u32 = 30 * SECOND;
 /// Further from the next number than any window here, and a super-frame.
@@ -162,8 +164,10 @@ impl Connection {
             TCP if self.finished != [false; 2] => CLOSING,
             TCP if self.is_established => ESTABLISHED,
             TCP => HANDSHAKE,
-            _ if self.spoken == [true; 2] => ANSWERED,
-            _ => UNANSWERED,
+            UDP if self.spoken == [true; 2] => ANSWERED,
+            UDP => UNANSWERED,
+            SCTP => ASSOCIATED,
+            _ => GENERIC,
         }
     }
 }

@@ -580,7 +580,10 @@ fn is_excused(talk: &Talk, reason: DropReason, duty: Duty, moment: Moment, first
     });
     match reason {
         DropReason::PolicyStale | DropReason::FragmentsRefused => true,
-        DropReason::ConnectionTableFull => duty != Duty::Pass,
+        DropReason::ConnectionTableFull | DropReason::ConnectionQuota | DropReason::HalfOpenQuota => {
+            duty != Duty::Pass
+        }
+        DropReason::FragmentTableFull | DropReason::FragmentQuota => true,
         _ if !is_admitted => true,
         _ => match duty {
             Duty::Nothing => true,
