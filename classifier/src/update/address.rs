@@ -81,7 +81,13 @@ impl Updater {
         self.policy.workloads.push(workload);
         self.set_without_address(id, identities);
         let touched = claims.iter().map(|(address, _)| *address).collect();
-        let outcome = self.hand_over(touched);
+        let endpoint = Endpoint::Workload(WorkloadId(id));
+        let outcome = self.hand_over(touched).and_then(|updated| {
+            let candidate = self.candidate();
+            let without = WITHOUT.into_iter().map(|address| Party { endpoint, address });
+            without.into_iter().try_for_each(|party| self.prove_party(&candidate, party))?;
+            Ok(updated)
+        });
         match &outcome {
             Err(error) if !error.is_wrong() => {
                 self.policy.workloads.pop();
@@ -124,10 +130,6 @@ impl Updater {
         let candidate = self.candidate();
         for (party, ..) in &changed {
             self.prove_party(&candidate, *party)?;
-            let Endpoint::Workload(_) = party.endpoint else { continue };
-            for address in WITHOUT {
-                self.prove_party(&candidate, Party { address, ..*party })?;
-            }
         }
         Ok(Updated::default())
     }

@@ -2,7 +2,7 @@
 //!
 //! It shares no code with what makes an overlay. Programs: for every touched pair a party of each identity stands for
 //! all (that they are alike is what an identity means, and is itself proved where identities change); the rules of
-//! the pair are found by what they ask of the destination, and asked, selector by selector, of the two parties; then
+//! the pair are found by what they ask of one end, and asked, selector by selector, of the two parties; then
 //! both gates are evaluated as the reference evaluator does it, for one packet of every part that rules or overlay
 //! tell apart, and compared with what a lookup in the new object says.
 //!
@@ -40,15 +40,21 @@ impl Updater {
         for group in by_destination.chunk_by(|one, other| one.0 == other.0) {
             let to = group[0].0;
             let Some(destination) = self.representative(candidate, to)? else { continue };
-            let mut arriving: Vec<RuleId> = self.rules.arriving(&self.identities, to).collect();
-            arriving.sort_unstable();
-            arriving.dedup();
-            arriving.retain(|id| matches(&self.policy, &self.policy.rules[id.index()].to, destination));
             for (_, from) in group {
                 let Some(source) = self.representative(candidate, *from)? else { continue };
-                let policy = &self.policy;
-                let leaves = |id: &RuleId| matches(policy, &policy.rules[id.index()].from, source);
-                let mut rules: Vec<RuleId> = arriving.iter().copied().filter(leaves).collect();
+                let (policy, rules) = (&self.policy, &self.rules);
+                // The end of which fewer rules ask says which rules to ask.
+                let mut rules: Vec<RuleId> = if rules.arrive_fewer(&self.identities, *from, to) {
+                    rules.arriving(&self.identities, to).collect()
+                } else {
+                    rules.leaving(&self.identities, *from).collect()
+                };
+                rules.sort_unstable();
+                rules.dedup();
+                rules.retain(|id| {
+                    let rule = &policy.rules[id.index()];
+                    matches(policy, &rule.from, source) && matches(policy, &rule.to, destination)
+                });
                 rules.sort_by(|a, b| policy.rules[a.index()].evaluation_order(&policy.rules[b.index()]));
                 packets += self.prove_pair(candidate, (*from, to), (source, destination), &rules)?;
             }

@@ -98,4 +98,12 @@ impl RuleIndex {
         let alternatives = identities.satisfied(identity);
         alternatives.flat_map(|number| self.to.get(number as usize).into_iter().flatten()).copied()
     }
+
+    /// Whether fewer rules ask for the destination than for the source.
+    pub(super) fn arrive_fewer(&self, identities: &IdentityIndex, source: u32, destination: u32) -> bool {
+        let count = |index: &[Vec<RuleId>], identity| -> usize {
+            identities.satisfied(identity).map(|number| index.get(number as usize).map_or(0, Vec::len)).sum()
+        };
+        count(&self.to, destination) < count(&self.from, source)
+    }
 }
