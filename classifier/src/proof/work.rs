@@ -1,6 +1,6 @@
 //! How much work a proof may be.
 
-/// How much work a proof may be, in units of about a nanosecond: one entry read or compared. The count is the same on
+/// How much work a proof may be, in units of some ten nanoseconds: one entry read or compared. The count is the same on
 /// every machine, so a proof that fits here fits everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget(pub u64);
@@ -8,7 +8,7 @@ pub struct Budget(pub u64);
 impl Default for Budget {
     /// Seconds rather than minutes.
     fn default() -> Self {
-        Self(1 << 32)
+        Self(1 << 30)
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Arguments {
     /// The policy
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Units of work that the proof may take: each about a nanosecond
+    /// Units of work that the proof may take: each some ten nanoseconds
     #[arg(long, value_name = "UNITS", default_value_t = Budget::default().0)]
     budget: u64,
     /// How to report

@@ -51,7 +51,7 @@ pub struct Arguments {
     /// Run although gates are open where no rule decides
     #[arg(long)]
     pub(super) allow_open: bool,
-    /// Units of work, each about a nanosecond, that the proof of the policy may take
+    /// Units of work, each some ten nanoseconds, that the proof of the policy may take
     #[arg(long, value_name = "UNITS", default_value_t = Budget::default().0)]
     pub(super) proof_budget: u64,
 }
