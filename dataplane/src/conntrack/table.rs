@@ -541,8 +541,11 @@ impl ConnectionTable {
                 && (control ^ hash) & FINGERPRINT == 0
                 && (0..5).all(|at| words[at + 1].load(Ordering::Relaxed) == key.0[at]);
             if same {
-                let (loser, observed) = if met_mine { (index, control) } else { (mine, my_control) };
-                self.release(loser, observed);
+                if !met_mine {
+                    // And no further: where a key's two buckets are one, the walk meets the winner again.
+                    return self.release(mine, my_control);
+                }
+                self.release(index, control);
             }
         }
     }
