@@ -155,7 +155,7 @@ fn fragment(fabric: &Fabric, from: &str, number: u16, offset: u16, length: usize
     let header = &mut frame[ETHERNET + 14..];
     header[2..4].copy_from_slice(&(20 + length as u16).to_be_bytes());
     header[4..6].copy_from_slice(&number.to_be_bytes());
-    header[6..8].copy_from_slice(&(offset / 8 | u16::from(more) << 13).to_be_bytes());
+    header[6..8].copy_from_slice(&((offset / 8) | (u16::from(more) << 13)).to_be_bytes());
     header[10..12].fill(0);
     let checksum = Sum::default().add_bytes(&header[..20]).checksum();
     header[10..12].copy_from_slice(&checksum.to_be_bytes());

@@ -263,13 +263,14 @@ impl ConnectionTable {
         hasher.finish()
     }
 
-    /// The entries of a key's two buckets, beginning with the one that its hash prefers. The second bucket is used only while
-    /// the first is full, so an entry of the first that was never used ends every search.
+    /// The entries of a key's two buckets, each once, beginning with the one that its hash prefers. The second bucket is used
+    /// only while the first is full, so an entry of the first that was never used ends every search.
     fn candidates(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
         let mask = self.entries.len() - 1;
         let (first, second) = (hash as usize & mask, (hash >> 20) as usize & mask);
         let prefer = first & (WAYS - 1);
-        (0..2 * WAYS).map(move |way| {
+        let ways = if (first ^ second) & !(WAYS - 1) == 0 { WAYS } else { 2 * WAYS };
+        (0..ways).map(move |way| {
             let base = if way < WAYS { first } else { second } & !(WAYS - 1);
             base | ((prefer + way) % WAYS)
         })
@@ -542,7 +543,6 @@ impl ConnectionTable {
                 && (0..5).all(|at| words[at + 1].load(Ordering::Relaxed) == key.0[at]);
             if same {
                 if !met_mine {
-                    // And no further: where a key's two buckets are one, the walk meets the winner again.
                     return self.release(mine, my_control);
                 }
                 self.release(index, control);
