@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_proof_that_is_too_much_refuses_unless_the_policy_takes_what_there_is() {
-        let too_little = Budget(300_000);
+        let too_little = Budget(100_000);
         let error = compiled("required").prove(too_little).unwrap_err();
         assert!(error.to_string().starts_with("unproved: "), "{error}");
         let marked = compiled("budget").prove(too_little).unwrap();

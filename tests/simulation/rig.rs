@@ -122,7 +122,7 @@ impl Rig {
     /// As new: no connections, the first policy, the first moment. The counters go on.
     pub(crate) fn renew(&mut self, seed: u64) {
         let table = Arc::new(ConnectionTable::seeded(seed, self.build.connections));
-        self.tick += 1_000_000;
+        self.tick = self.tick.wrapping_add(1_000_000);
         self.change(PLAIN);
         for worker in 0..self.workers.len() {
             self.workers[worker].forwarder.table = Arc::clone(&table);
