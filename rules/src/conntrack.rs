@@ -25,7 +25,7 @@ impl Default for ConntrackSettings {
         Self {
             tcp: TcpTracking::default(),
             pick_up: 0,
-            connections_per_workload: 32_768,
+            connections_per_workload: 131_072,
             half_open_per_workload: 4_096,
             fragments_per_workload: 512,
             timeouts: Timeouts::default(),
