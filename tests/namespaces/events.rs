@@ -117,7 +117,10 @@ fn standard_output_is_theirs_alone() -> Result<(), Failed> {
     let lines: Vec<Value> = output.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>()?;
     let summary = Summary::parse(&said)?;
     summary.assert_balance();
-    assert_eq!((lines.len() as u64, lines.len()), (summary.events[0], 2), "{summary:#?}");
+    assert_eq!(lines.len() as u64, summary.events[0], "{summary:#?}");
+    // What a stack says of itself before its port is described is refused, and may stand there too.
+    let flows = lines.iter().filter(|line| line["reason"] != "undescribed").count();
+    assert_eq!(flows, 2, "{lines:#?}");
     lab.assert_empty()
 }
 
