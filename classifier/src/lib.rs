@@ -60,6 +60,11 @@
 //! bytes for each pair that narrow rules name; programs grow with the distinct combinations of rules, patterns
 //! with the edges of the distinct shapes. [`Limits`] bound all of it.
 //!
+//! # Filter sets
+//!
+//! [`filter`] compiles sets of raw 5-tuples, as routers have them, that know no identities. It is a compiler and tables of its
+//! own beside those above; `simd` holds what its lookups read and the kernels that read it, the only `unsafe` code of the crate.
+//!
 //! # What it does not do
 //!
 //! It reads no clock ([`Classifier::valid_until`] says when to build again), starts no thread, and knows neither
