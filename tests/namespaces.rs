@@ -10,6 +10,8 @@ mod host;
 mod lab;
 #[path = "support/namespace.rs"]
 mod namespace;
+#[path = "support/nobody.rs"]
+mod nobody;
 #[path = "support/ping.rs"]
 mod ping;
 #[path = "support/running.rs"]

@@ -2,6 +2,8 @@
 
 #[path = "support/namespace.rs"]
 mod namespace;
+#[path = "support/nobody.rs"]
+mod nobody;
 
 #[path = "support/ports.rs"]
 mod ports;

@@ -14,7 +14,7 @@ mod sides;
 use std::collections::BTreeSet;
 
 use hashbrown::HashMap;
-use septum_rules::port_range::PortRange;
+use septum_rules::port_range::{PortRange, edges};
 use septum_rules::proto::{Layer4, Protocol, Service};
 
 use crate::intern::Interner;
@@ -147,18 +147,6 @@ pub(crate) fn compile(lists: &Interner<Service>, limits: &Limits) -> Result<Laye
     let classes = tables(&groups, &group_of, representatives.len() as u32);
     let runs = (0..lists.len() as u32).map(|list| runs(lists.get(list), &groups, &group_of)).collect();
     Ok(Layer4Build { classes, runs, representatives })
-}
-
-/// Where intervals begin.
-fn edges(ranges: impl Iterator<Item = PortRange>) -> Vec<u16> {
-    let mut firsts = vec![0];
-    for range in ranges {
-        firsts.push(range.first());
-        firsts.extend(range.last().checked_add(1));
-    }
-    firsts.sort_unstable();
-    firsts.dedup();
-    firsts
 }
 
 fn tables(groups: &[Group], group_of: &[u32; 256], count: u32) -> Layer4Classes {

@@ -59,6 +59,18 @@ impl PortRange {
     }
 }
 
+/// Where the stretches of ports begin that no range divides: in order, the first at zero.
+pub fn edges(ranges: impl IntoIterator<Item = PortRange>) -> Vec<u16> {
+    let mut firsts = vec![0];
+    for range in ranges {
+        firsts.push(range.first);
+        firsts.extend(range.last.checked_add(1));
+    }
+    firsts.sort_unstable();
+    firsts.dedup();
+    firsts
+}
+
 impl fmt::Display for PortRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.first == self.last {

@@ -37,6 +37,14 @@ impl Verdict {
     pub const fn is_allow(self) -> bool {
         matches!(self, Self::Allow)
     }
+
+    /// Who refuses it, if it does not pass.
+    pub const fn refusal(self) -> Option<Refusal> {
+        match self {
+            Self::Allow => None,
+            Self::Deny(refusal) => Some(refusal),
+        }
+    }
 }
 
 /// Who refused. Where both gates refuse, the egress gate is named: it comes first on the way.
@@ -50,6 +58,18 @@ pub enum Refusal {
     Isolation,
     /// One end is attached but not described.
     Undescribed,
+}
+
+impl Refusal {
+    /// The word for it in the output for programs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Egress => "egress",
+            Self::Ingress => "ingress",
+            Self::Isolation => "isolation",
+            Self::Undescribed => "undescribed",
+        }
+    }
 }
 
 /// What decided at one gate.

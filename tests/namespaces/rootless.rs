@@ -1,23 +1,16 @@
 //! All of it again as a user without privileges and without the TUN driver: veth pairs serve in place of TAPs.
 
 use std::env;
-use std::fs::{self, Permissions};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode, Output};
+use std::process::{Command, ExitCode};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 use septum::sys::{sandbox, tun};
 
+use crate::nobody::{Programs, run_as_nobody};
 use crate::running::{PROGRAM, program};
 
 const ROLE: &str = "SEPTUM_TEST_NAMESPACES_ROLE";
-
-/// `nobody` on most systems.
-const NOBODY: u32 = 65534;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![Trial::test("rootless::all_the_same_over_veth_pairs", all_the_same_over_veth_pairs)]
@@ -51,34 +44,12 @@ fn hide_the_driver() {
 }
 
 fn all_the_same_over_veth_pairs() -> Result<(), Failed> {
-    // Where anybody may read them; the folder that programs are built in often is not so.
-    let folder = tempfile::tempdir()?;
-    fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
-    let copy = |from: &std::path::Path, name: &str| -> io::Result<_> {
-        let to = folder.path().join(name);
-        fs::copy(from, &to)?;
-        fs::set_permissions(&to, Permissions::from_mode(0o755))?;
-        Ok(to)
-    };
-    let tests = copy(&env::current_exe()?, "namespaces")?;
-    let septum = copy(program().get_program().as_ref(), "septum")?;
-    let run = |as_nobody: bool| -> io::Result<Output> {
+    let programs = Programs::new()?;
+    let tests = programs.copy(&env::current_exe()?)?;
+    let septum = programs.copy(program().get_program().as_ref())?;
+    run_as_nobody(|| {
         let mut command = Command::new(&tests);
-        command.env(ROLE, "yes").env(PROGRAM, &septum).env_remove("HOME").current_dir("/");
-        if as_nobody {
-            // From root, this gives up the supplementary groups too.
-            command.uid(NOBODY).gid(NOBODY);
-        }
-        command.output()
-    };
-    // In a user namespace there may be no other user to become; then this one is without privileges already.
-    let output = match run(true) {
-        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::INVAL | Errno::PERM)) => run(false)?,
-        output => output?,
-    };
-    if output.status.success() {
-        return Ok(());
-    }
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    Err(format!("{}\n{said}\n{errors}", output.status).into())
+        command.env(ROLE, "yes").env(PROGRAM, &septum);
+        command
+    })
 }

@@ -13,7 +13,7 @@ use crate::forge::{Ends, arp, neighbour};
 use crate::host::{Host, Outcome, PATIENCE, SILENCE};
 use crate::lab::Lab;
 use crate::ping::{Heard, Ping};
-use crate::trio::TRIO;
+use crate::trio::{TRIO, assert_served};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -115,11 +115,7 @@ fn arp_binds_an_address_to_its_own_mac() -> Result<(), Failed> {
     for (_, lie) in &lies {
         a.send_raw(lie)?;
     }
-    let _server = c.serve(&[80], &[])?;
-    for ipv4 in [true, false] {
-        assert_eq!(a.tcp(c.address(ipv4), 80, PATIENCE)?, Outcome::Echoed);
-        assert_eq!(a.ping(Ping::new(b.address(ipv4)))?, Heard::Reply);
-    }
+    assert_served(&lab)?;
     let summary = running.end(Signal::TERM)?;
     assert_eq!((summary.dropped("spoof-arp"), summary.dropped("spoof-nd")), (5, 2), "{summary:#?}");
     lab.assert_empty()

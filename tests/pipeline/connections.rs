@@ -2,13 +2,12 @@
 
 use septum::burst::ETHERNET;
 use septum::drop_reason::DropReason;
-use septum::wire::checksum::Sum;
 use septum::wire::tcp_flag::{ACK, FIN, RST, SYN};
 use septum_rules::flow_key::FlowKey;
 use septum_rules::proto::{Layer4, Protocol};
 
 use crate::SHOP;
-use crate::fabric::Fabric;
+use crate::fabric::{Fabric, mend_ipv4};
 
 const API: Layer4 = Layer4::ports(Protocol::TCP, 40_000, 8080);
 
@@ -84,12 +83,7 @@ fn an_error_passes_only_to_the_sender_of_a_live_packet_from_its_other_end() {
         let mut frame =
             fabric.opening(from, &fabric.flow(from, to, true, Layer4::icmp(Protocol::ICMP, 3, 3)));
         frame.extend(&quoted);
-        let header = &mut frame[ETHERNET + 14..];
-        let length = header.len() as u16;
-        header[2..4].copy_from_slice(&length.to_be_bytes());
-        header[10..12].fill(0);
-        let checksum = Sum::default().add_bytes(&header[..20]).checksum();
-        header[10..12].copy_from_slice(&checksum.to_be_bytes());
+        mend_ipv4(&mut frame);
         frame
     };
     let honest = error(&fabric, "ops-1", "web-1");
@@ -159,12 +153,9 @@ fn fragments(fabric: &Fabric, layer4: Layer4, at: usize) -> (Vec<u8>, Vec<u8>) {
     let piece = |offset: usize, data: &[u8], more: bool| {
         let mut frame = [&frame[..ETHERNET + 34], data].concat();
         let header = &mut frame[ETHERNET + 14..];
-        header[2..4].copy_from_slice(&(20 + data.len() as u16).to_be_bytes());
         header[4..6].copy_from_slice(&77u16.to_be_bytes());
         header[6..8].copy_from_slice(&((offset as u16 / 8) | (u16::from(more) << 13)).to_be_bytes());
-        header[10..12].fill(0);
-        let checksum = Sum::default().add_bytes(&header[..20]).checksum();
-        header[10..12].copy_from_slice(&checksum.to_be_bytes());
+        mend_ipv4(&mut frame);
         frame
     };
     (piece(0, &data[..at], true), piece(at, &data[at..], false))

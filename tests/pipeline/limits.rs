@@ -2,13 +2,12 @@
 
 use septum::burst::ETHERNET;
 use septum::drop_reason::DropReason;
-use septum::wire::checksum::Sum;
 use septum::wire::tcp_flag::ACK;
 use septum::wire::vnet_hdr::VnetHeader;
 use septum_rules::proto::{Layer4, Protocol};
 
 use crate::SHOP;
-use crate::fabric::Fabric;
+use crate::fabric::{Fabric, mend_ipv4};
 
 /// The shop with a limit for web-1.
 fn limited(limit: &str) -> String {
@@ -73,13 +72,8 @@ fn a_super_frame_costs_what_its_segments_do() {
     assert_eq!(fabric.try_flow("web-1", "api-1", true, api), Ok(()));
     let mut frame = fabric.opening("web-1", &flow);
     frame.resize(frame.len() + 40_000, 1);
-    let header = &mut frame[ETHERNET + 14..];
-    let length = header.len() as u16;
-    header[2..4].copy_from_slice(&length.to_be_bytes());
-    header[10..12].fill(0);
-    let checksum = Sum::default().add_bytes(&header[..20]).checksum();
-    header[10..12].copy_from_slice(&checksum.to_be_bytes());
-    header[20 + 13] = ACK;
+    mend_ipv4(&mut frame);
+    frame[ETHERNET + 14 + 20 + 13] = ACK;
     let vnet = VnetHeader {
         flags: VnetHeader::NEEDS_CHECKSUM,
         gso_type: 1,

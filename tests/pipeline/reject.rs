@@ -4,13 +4,12 @@ use etherparse::{Icmpv4Type, Icmpv6Type, NetHeaders, PacketHeaders, TransportHea
 use septum::burst::ETHERNET;
 use septum::drop_reason::DropReason;
 use septum::responder::AnswerBudgets;
-use septum::wire::checksum::Sum;
 use septum::wire::tcp_flag::{ACK, FIN, PSH, RST, SYN};
 use septum_rules::flow_key::FlowKey;
 use septum_rules::proto::{Layer4, Protocol};
 
 use crate::SHOP;
-use crate::fabric::Fabric;
+use crate::fabric::{Fabric, mend_ipv4};
 
 /// The shop, refusing aloud.
 fn aloud() -> String {
@@ -24,21 +23,18 @@ fn segment(fabric: &Fabric, from: &str, flow: &FlowKey, flags: u8, payload: usiz
     let mut frame = fabric.opening(from, flow);
     frame.resize(frame.len() + payload, 7);
     let network = ETHERNET + 14;
-    let header = &mut frame[network..];
-    let length = header.len() as u16;
     let transport = if flow.source.is_ipv4() {
-        header[2..4].copy_from_slice(&length.to_be_bytes());
-        header[10..12].fill(0);
-        let checksum = Sum::default().add_bytes(&header[..20]).checksum();
-        header[10..12].copy_from_slice(&checksum.to_be_bytes());
-        20
+        mend_ipv4(&mut frame);
+        network + 20
     } else {
-        header[4..6].copy_from_slice(&(length - 40).to_be_bytes());
-        40
+        let length = (frame.len() - network - 40) as u16;
+        frame[network + 4..network + 6].copy_from_slice(&length.to_be_bytes());
+        network + 40
     };
-    header[transport + 4..transport + 8].copy_from_slice(&0xffff_fff0_u32.to_be_bytes());
-    header[transport + 8..transport + 12].copy_from_slice(&7000_u32.to_be_bytes());
-    header[transport + 13] = flags;
+    let header = &mut frame[transport..];
+    header[4..8].copy_from_slice(&0xffff_fff0_u32.to_be_bytes());
+    header[8..12].copy_from_slice(&7000_u32.to_be_bytes());
+    header[13] = flags;
     frame
 }
 
@@ -191,13 +187,8 @@ fn nothing_answers_what_no_error_may_answer() {
     assert_eq!(fabric.outcome("api-1", &frame), Err(DropReason::IcmpNoConnection));
     let mut later = fabric.opening("api-1", &fabric.flow("api-1", "ops-1", true, udp));
     later.resize(later.len() + 64, 0);
-    let header = &mut later[ETHERNET + 14..];
-    let length = header.len() as u16;
-    header[2..4].copy_from_slice(&length.to_be_bytes());
-    header[6..8].copy_from_slice(&4_u16.to_be_bytes());
-    header[10..12].fill(0);
-    let checksum = Sum::default().add_bytes(&header[..20]).checksum();
-    header[10..12].copy_from_slice(&checksum.to_be_bytes());
+    later[ETHERNET + 14 + 6..][..2].copy_from_slice(&4_u16.to_be_bytes());
+    mend_ipv4(&mut later);
     assert_eq!(fabric.outcome("api-1", &later), Err(DropReason::FragmentUntracked));
     // What the guard refuses comes from nobody that could be told.
     let mut stolen = fabric.flow("api-1", "ops-1", true, udp);

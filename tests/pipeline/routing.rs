@@ -7,7 +7,7 @@ use septum_rules::flow_key::FlowKey;
 use septum_rules::proto::{Layer4, Protocol};
 
 use crate::SHOP;
-use crate::fabric::{Fabric, headers};
+use crate::fabric::{Fabric, headers, mend_ipv4};
 
 const API: Layer4 = Layer4::ports(Protocol::UDP, 40_000, 514);
 
@@ -112,14 +112,11 @@ fn a_packet_larger_than_the_next_link_is_answered_with_its_mtu() {
         let mut frame = fabric.opening("web-1", &flow);
         let network = ETHERNET + 14;
         frame.resize(network + 1400, 0);
-        let header = &mut frame[network..];
         if ipv4 {
-            header[2..4].copy_from_slice(&1400u16.to_be_bytes());
-            header[10..12].fill(0);
-            let checksum = septum::wire::checksum::Sum::default().add_bytes(&header[..20]).checksum();
-            header[10..12].copy_from_slice(&checksum.to_be_bytes());
-            header[24..26].copy_from_slice(&1380u16.to_be_bytes());
+            mend_ipv4(&mut frame);
+            frame[network + 24..][..2].copy_from_slice(&1380u16.to_be_bytes());
         } else {
+            let header = &mut frame[network..];
             header[4..6].copy_from_slice(&1360u16.to_be_bytes());
             header[44..46].copy_from_slice(&1360u16.to_be_bytes());
         }

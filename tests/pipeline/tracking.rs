@@ -2,13 +2,12 @@
 
 use septum::burst::ETHERNET;
 use septum::drop_reason::DropReason;
-use septum::wire::checksum::Sum;
 use septum::wire::tcp_flag::{ACK, FIN, RST, SYN};
 use septum_rules::flow_key::FlowKey;
 use septum_rules::proto::{Layer4, Protocol};
 
 use crate::SHOP;
-use crate::fabric::Fabric;
+use crate::fabric::{Fabric, mend_ipv4};
 
 const TRANSPORT: usize = ETHERNET + 14 + 20;
 
@@ -79,12 +78,7 @@ fn an_error_must_quote_what_was_sent_where_windows_are_strict() {
             let message = Layer4::icmp(Protocol::ICMP, 3, 4);
             let mut frame = fabric.opening("api-1", &fabric.flow("api-1", "web-1", true, message));
             frame.extend(quoted);
-            let header = &mut frame[ETHERNET + 14..];
-            let length = header.len() as u16;
-            header[2..4].copy_from_slice(&length.to_be_bytes());
-            header[10..12].fill(0);
-            let checksum = Sum::default().add_bytes(&header[..20]).checksum();
-            header[10..12].copy_from_slice(&checksum.to_be_bytes());
+            mend_ipv4(&mut frame);
             frame
         };
         let honest = error(&fabric, 1000);
@@ -153,12 +147,9 @@ fn fragment(fabric: &Fabric, from: &str, number: u16, offset: u16, length: usize
     }
     let mut frame = [&opening[..TRANSPORT], &data].concat();
     let header = &mut frame[ETHERNET + 14..];
-    header[2..4].copy_from_slice(&(20 + length as u16).to_be_bytes());
     header[4..6].copy_from_slice(&number.to_be_bytes());
     header[6..8].copy_from_slice(&((offset / 8) | (u16::from(more) << 13)).to_be_bytes());
-    header[10..12].fill(0);
-    let checksum = Sum::default().add_bytes(&header[..20]).checksum();
-    header[10..12].copy_from_slice(&checksum.to_be_bytes());
+    mend_ipv4(&mut frame);
     frame
 }
 

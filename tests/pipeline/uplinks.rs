@@ -10,7 +10,7 @@ use septum_rules::identity::DomainId;
 use septum_rules::mac::MacAddress;
 use septum_rules::proto::{Layer4, Protocol};
 
-use crate::fabric::{Fabric, headers, with_header};
+use crate::fabric::{Fabric, headers, mend_ipv4, with_header};
 
 /// A segment of two, a network behind one uplink by way of a router, and the world behind another, on whose link the switch
 /// has addresses.
@@ -343,11 +343,11 @@ fn time_and_size_run_out_on_the_way_and_the_sender_hears_it() {
     let mut frame = from_router("internet", &flow("198.51.100.1", "10.10.0.11", HTTPS));
     // Refused by the gates: nothing is said of routes.
     frame[ETHERNET + 14 + 8] = 1;
-    refresh_checksum(&mut frame);
+    mend_ipv4(&mut frame);
     assert_eq!(fabric.outcome(INTERNET, &frame), Err(DropReason::DeniedIngress));
     let mut frame = from_router("corp", &flow("10.99.1.1", "10.10.0.11", HTTPS));
     frame[ETHERNET + 14 + 8] = 1;
-    refresh_checksum(&mut frame);
+    mend_ipv4(&mut frame);
     assert_eq!(fabric.outcome(CORP, &frame), Err(DropReason::TtlExceeded));
     let Content::Ip(error) = headers(&fabric.received(CORP)[0]).content else { panic!() };
     assert_eq!(error.flow.layer4, Layer4::icmp(Protocol::ICMP, 11, 0));
@@ -356,20 +356,11 @@ fn time_and_size_run_out_on_the_way_and_the_sender_hears_it() {
 
     let mut frame = fabric.opening("web", &flow("10.10.0.11", "10.99.1.1", DNS));
     frame.resize(ETHERNET + 14 + 1450, 0);
-    let header = &mut frame[ETHERNET + 14..];
-    header[2..4].copy_from_slice(&1450u16.to_be_bytes());
-    header[24..26].copy_from_slice(&1430u16.to_be_bytes());
-    refresh_checksum(&mut frame);
+    frame[ETHERNET + 14 + 24..][..2].copy_from_slice(&1430u16.to_be_bytes());
+    mend_ipv4(&mut frame);
     assert_eq!(fabric.outcome("web", &frame), Err(DropReason::TooBig));
     let errors = fabric.received("web");
     assert_eq!(errors[0][ETHERNET + 40..ETHERNET + 42], 1400u16.to_be_bytes());
-}
-
-fn refresh_checksum(frame: &mut [u8]) {
-    let header = &mut frame[ETHERNET + 14..][..20];
-    header[10..12].fill(0);
-    let checksum = Sum::default().add_bytes(header).checksum();
-    header[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
 #[test]
@@ -385,7 +376,7 @@ fn routers_on_the_path_may_speak_of_it_and_others_may_not() {
         let header = &mut frame[ETHERNET + 14..];
         let length = header.len() as u16;
         header[2..4].copy_from_slice(&length.to_be_bytes());
-        refresh_checksum(&mut frame);
+        mend_ipv4(&mut frame);
         frame
     };
     assert_eq!(fabric.outcome(CORP, &error("corp", "10.99.7.7")), Ok(()));

@@ -1,23 +1,16 @@
 //! A user with no privileges: the sandbox, and what serves a TAP where the TUN driver may not be opened.
 
 use std::env;
-use std::fs::{self, Permissions};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitCode, Output};
+use std::process::{Command, ExitCode};
 
 use libtest_mimic::{Failed, Trial};
-use rustix::io::Errno;
 use septum::port::{Device, PortError, Substitute};
 use septum::sys::{sandbox, tun};
 
+use crate::nobody::{Programs, run_as_nobody};
 use crate::ports::{Host, Wire};
 
 const ROLE: &str = "SEPTUM_TEST_ROOTLESS_ROLE";
-
-/// `nobody` on most systems.
-const NOBODY: u32 = 65534;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![Trial::test("rootless::a_tap_is_served_by_a_veth_pair", a_tap_is_served_by_a_veth_pair)]
@@ -66,29 +59,11 @@ fn join_two() -> Result<(), Failed> {
 }
 
 fn a_tap_is_served_by_a_veth_pair() -> Result<(), Failed> {
-    // Where anybody may read it; the folder that tests are built in often is not so.
-    let folder = tempfile::tempdir()?;
-    fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
-    let program = folder.path().join("ports");
-    fs::copy(env::current_exe()?, &program)?;
-    fs::set_permissions(&program, Permissions::from_mode(0o755))?;
-    let run = |as_nobody: bool| -> io::Result<Output> {
-        let mut command = Command::new(&program);
-        command.env(ROLE, "yes").env_remove("HOME").current_dir("/");
-        if as_nobody {
-            // From root, this gives up the supplementary groups too.
-            command.uid(NOBODY).gid(NOBODY);
-        }
-        command.output()
-    };
-    // In a user namespace there may be no other user to become; then this one is without privileges already.
-    let output = match run(true) {
-        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::INVAL | Errno::PERM)) => run(false)?,
-        output => output?,
-    };
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned().into())
-    }
+    let programs = Programs::new()?;
+    let tests = programs.copy(&env::current_exe()?)?;
+    run_as_nobody(|| {
+        let mut command = Command::new(&tests);
+        command.env(ROLE, "yes");
+        command
+    })
 }

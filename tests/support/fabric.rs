@@ -18,6 +18,7 @@ use septum::port::{MemoryQueue, Offloads, PortId, PortQueue};
 use septum::segmenter::Segmenter;
 use septum::snapshot::{CompiledPolicy, Snapshot};
 use septum::wire::Headers;
+use septum::wire::checksum::Sum;
 use septum::wire::parse::parse;
 use septum::wire::sketch;
 use septum::wire::vnet_hdr::VnetHeader;
@@ -247,6 +248,16 @@ fn compile(text: &str) -> CompiledPolicy {
 /// An Ethernet frame behind an empty virtio header.
 pub(crate) fn with_header(ethernet: &[u8]) -> Vec<u8> {
     [&[0; ETHERNET], ethernet].concat()
+}
+
+/// Makes length and checksum of a frame's IPv4 header right for what stands there now.
+pub(crate) fn mend_ipv4(frame: &mut [u8]) {
+    let packet = &mut frame[ETHERNET + 14..];
+    let length = packet.len() as u16;
+    packet[2..4].copy_from_slice(&length.to_be_bytes());
+    packet[10..12].fill(0);
+    let checksum = Sum::default().add_bytes(&packet[..20]).checksum();
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
 /// The headers of a frame that begins with its virtio header.

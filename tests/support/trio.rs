@@ -1,5 +1,11 @@
 //! The small policy that most of these tests edit: `a` and `b` in one segment, `c` in another; only `a` opens anything.
 
+use libtest_mimic::Failed;
+
+use crate::host::{Outcome, PATIENCE};
+use crate::lab::Lab;
+use crate::ping::{Heard, Ping};
+
 /// The policy. Namespaces are called like their workloads.
 pub(crate) const TRIO: &str = r#"version = 1
 
@@ -61,4 +67,15 @@ pub(crate) fn trio_without(rule: &str) -> String {
     let begin = TRIO.find(&format!("[[rule]]\nname  = \"{rule}\"")).expect("the rule is there");
     let end = TRIO[begin + 1..].find("[[rule]]").map_or(TRIO.len(), |length| begin + 1 + length);
     format!("{}{}", &TRIO[..begin], &TRIO[end..])
+}
+
+/// Whether `a` reaches `c` by TCP and `b` by ping, as the rules say, over both families.
+pub(crate) fn assert_served(lab: &Lab) -> Result<(), Failed> {
+    let (a, b, c) = (lab.host("a"), lab.host("b"), lab.host("c"));
+    let _server = c.serve(&[80], &[])?;
+    for ipv4 in [true, false] {
+        assert_eq!(a.tcp(c.address(ipv4), 80, PATIENCE)?, Outcome::Echoed);
+        assert_eq!(a.ping(Ping::new(b.address(ipv4)))?, Heard::Reply);
+    }
+    Ok(())
 }

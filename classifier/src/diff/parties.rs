@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use septum_rules::address::successor;
 use septum_rules::endpoint::{Endpoint, Party};
 use septum_rules::identity::{IdentityId, WorkloadId};
 use septum_rules::oracle::Oracle;
@@ -218,17 +219,10 @@ fn edges(comparison: &Comparison<'_>) -> [Vec<IpAddr>; 2] {
         for address in owned {
             let edges = &mut edges[usize::from(address.is_ipv6())];
             edges.insert(address);
-            edges.extend(first_behind(address));
+            edges.extend(successor(address));
         }
     }
     edges.map(|edges| edges.into_iter().collect())
-}
-
-fn first_behind(address: IpAddr) -> Option<IpAddr> {
-    match address {
-        IpAddr::V4(address) => address.to_bits().checked_add(1).map(|bits| Ipv4Addr::from_bits(bits).into()),
-        IpAddr::V6(address) => address.to_bits().checked_add(1).map(|bits| Ipv6Addr::from_bits(bits).into()),
-    }
 }
 
 /// The address before one that is not the first of its family.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hashbrown::HashMap;
+use septum_rules::address::successor;
 use septum_rules::endpoint::{Endpoint, Party};
 use septum_rules::identity::{IdentityId, WorkloadId};
 use septum_rules::oracle::Oracle;
@@ -96,21 +97,14 @@ fn edges(policy: &Policy) -> BTreeSet<IpAddr> {
     ]);
     for prefix in policy.networks.iter().flat_map(|network| network.include.iter().chain(&network.except)) {
         edges.insert(prefix.network());
-        edges.extend(above(prefix.last()));
+        edges.extend(successor(prefix.last()));
     }
     let gateways = policy.segments.iter().flat_map(|segment| segment.gateways.iter().copied());
     for address in policy.workloads.iter().flat_map(|workload| workload.all_addresses()).chain(gateways) {
         edges.insert(address);
-        edges.extend(above(address));
+        edges.extend(successor(address));
     }
     edges
-}
-
-fn above(address: IpAddr) -> Option<IpAddr> {
-    match address {
-        IpAddr::V4(address) => address.to_bits().checked_add(1).map(|bits| Ipv4Addr::from_bits(bits).into()),
-        IpAddr::V6(address) => address.to_bits().checked_add(1).map(|bits| Ipv6Addr::from_bits(bits).into()),
-    }
 }
 
 /// Whether a host can have the address (RFC 1812 section 5.3.7, RFC 6890, RFC 4291): the guard refuses the others.

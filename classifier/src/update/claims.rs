@@ -1,8 +1,9 @@
 //! Who claims which address, and whose it is: declared, a gateway's, or made from a MAC, in this order.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use hashbrown::HashMap;
+use septum_rules::address::successor;
 use septum_rules::policy::Policy;
 use septum_rules::workload::Workload;
 
@@ -54,7 +55,7 @@ impl Claims {
 
     /// The address behind each one that is claimed.
     pub(super) fn behind(&self) -> impl Iterator<Item = IpAddr> {
-        self.by_address.keys().filter_map(|address| behind(*address))
+        self.by_address.keys().filter_map(|address| successor(*address))
     }
 
     pub(super) fn add(&mut self, address: IpAddr, claim: Claim) {
@@ -78,14 +79,6 @@ impl Claims {
             Claim::Gateway => true,
             Claim::Made(_) => false,
         })
-    }
-}
-
-/// The next address.
-pub(super) fn behind(address: IpAddr) -> Option<IpAddr> {
-    match address {
-        IpAddr::V4(address) => address.to_bits().checked_add(1).map(|bits| Ipv4Addr::from_bits(bits).into()),
-        IpAddr::V6(address) => address.to_bits().checked_add(1).map(|bits| Ipv6Addr::from_bits(bits).into()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use septum_rules::identity::{RuleId, SegmentId};
 use septum_rules::policy::Policy;
-use septum_rules::port_range::PortRange;
+use septum_rules::port_range::edges;
 use septum_rules::proto::{Layer4, Protocol, Service};
 use septum_rules::rule::{Action, Except, Rule, Tier};
 use septum_rules::verdict::{Decider, Gate, Refusal};
@@ -102,8 +102,8 @@ impl<'a> Verdicts<'a> {
         for (protocol, shown) in protocols.chain([rest]) {
             let speaking =
                 || services().filter(|service| service.protocol.is_none() || service.protocol == protocol);
-            let sources = firsts(speaking().map(|service| service.source));
-            let destinations = firsts(speaking().map(|service| service.destination));
+            let sources = edges(speaking().map(|service| service.source));
+            let destinations = edges(speaking().map(|service| service.destination));
             cells += sources.len() * destinations.len();
             if cells > most_cells {
                 return Err(UpdateError::NeedsCompile("a pair of identities has many services"));
@@ -173,16 +173,4 @@ impl<'a> Verdicts<'a> {
             overlay.first_verdict + overlay.verdicts.len() as u32 - 1
         })
     }
-}
-
-/// Where intervals begin, the first at zero.
-fn firsts(ranges: impl Iterator<Item = PortRange>) -> Vec<u16> {
-    let mut firsts = vec![0];
-    for range in ranges {
-        firsts.push(range.first());
-        firsts.extend(range.last().checked_add(1));
-    }
-    firsts.sort_unstable();
-    firsts.dedup();
-    firsts
 }

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeSet;
 
+use septum_rules::address::successor;
 use septum_rules::endpoint::{Endpoint, Party};
 use septum_rules::identity::{IdentityId, RuleId};
 use septum_rules::policy::Policy;
@@ -20,7 +21,6 @@ use septum_rules::selector::{Alternative, Selector};
 use septum_rules::verdict::{Decider, Decision, Gate, GateDecision, Refusal, Verdict};
 use septum_rules::workload::Workload;
 
-use super::claims::behind;
 use super::{UpdateError, Updater};
 use crate::identities::Kind;
 use crate::overlay::pair;
@@ -137,7 +137,7 @@ impl Updater {
             }
             self.identities.members[identity as usize].pop();
             // A stretch of the world is long: its next addresses are as good.
-            let next = std::iter::successors(party.address, |address| behind(*address)).skip(1).take(64);
+            let next = std::iter::successors(party.address, |address| successor(*address)).skip(1).take(64);
             let world = next.map(|address| Party { endpoint: Endpoint::World, address: Some(address) });
             if party.endpoint == Endpoint::World
                 && let Some(other) = world.into_iter().find(|other| self.has(candidate, *other, identity))

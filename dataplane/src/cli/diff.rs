@@ -17,7 +17,7 @@ use septum_classifier::Budget;
 use septum_classifier::diff::{ChangedRegion, Comparison, Difference, Fate, Judgement, Names};
 use septum_rules::identity::RuleId;
 use septum_rules::policy::Policy;
-use septum_rules::verdict::{Decision, Refusal, Verdict};
+use septum_rules::verdict::Decision;
 
 use super::failure::Failure;
 use super::policy_file;
@@ -170,17 +170,6 @@ impl<'a> Told<'a> {
     /// The regions of workloads that both have where they were, or the others.
     fn regions(&self, staying: bool) -> impl Iterator<Item = &'a ChangedRegion> {
         self.difference.regions.iter().filter(move |region| (region.fate() == Fate::Stays) == staying)
-    }
-}
-
-/// Who refuses, in a word.
-fn refused_by(verdict: Verdict) -> Option<&'static str> {
-    match verdict {
-        Verdict::Allow => None,
-        Verdict::Deny(Refusal::Egress) => Some("egress"),
-        Verdict::Deny(Refusal::Ingress) => Some("ingress"),
-        Verdict::Deny(Refusal::Isolation) => Some("isolation"),
-        Verdict::Deny(Refusal::Undescribed) | _ => Some("undescribed"),
     }
 }
 

@@ -15,7 +15,7 @@ use super::checksum::Sum;
 use super::ethernet::{EtherType, EthernetHeader};
 use super::ipv4::Ipv4Header;
 use super::martian::{DHCP_CLIENT, DHCP_SERVER};
-use super::transport::UDP_HEADER;
+use super::transport::{UDP_HEADER, emit_udp};
 use crate::drop_reason::DropReason;
 
 /// Bytes before the options: the fixed fields and the magic cookie.
@@ -206,14 +206,9 @@ impl Answer<'_> {
         let datagram = (UDP_HEADER + length) as u16;
         let network = &mut out[EthernetHeader::LENGTH..];
         Ipv4Header::emit(network, (server, destination), Protocol::UDP, 0, usize::from(datagram));
-        let udp = &mut out[MESSAGE - UDP_HEADER..MESSAGE + length];
-        udp[..2].copy_from_slice(&DHCP_SERVER.to_be_bytes());
-        udp[2..4].copy_from_slice(&DHCP_CLIENT.to_be_bytes());
-        udp[4..6].copy_from_slice(&datagram.to_be_bytes());
-        udp[6..8].fill(0);
         let pseudo = Sum::pseudo_header_v4(server, destination, Protocol::UDP, datagram);
-        let checksum = pseudo.add_bytes(udp).checksum_not_zero();
-        udp[6..8].copy_from_slice(&checksum.to_be_bytes());
+        let udp = &mut out[MESSAGE - UDP_HEADER..MESSAGE + length];
+        emit_udp(udp, (DHCP_SERVER, DHCP_CLIENT), pseudo);
         MESSAGE + length
     }
 

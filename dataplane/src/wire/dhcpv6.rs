@@ -15,7 +15,7 @@ use super::ORIGINATED_TTL;
 use super::checksum::Sum;
 use super::ethernet::{EtherType, EthernetHeader};
 use super::ipv6::Ipv6Header;
-use super::transport::UDP_HEADER;
+use super::transport::{UDP_HEADER, emit_udp};
 use crate::drop_reason::DropReason;
 
 /// UDP ports (RFC 8415 section 7.2).
@@ -204,14 +204,8 @@ impl Answer<'_> {
         let datagram = UDP_HEADER + length;
         let network = &mut out[EthernetHeader::LENGTH..];
         Ipv6Header::emit(network, (source, destination), Protocol::UDP, ORIGINATED_TTL, datagram);
-        let udp = &mut out[MESSAGE - UDP_HEADER..MESSAGE + length];
-        udp[..2].copy_from_slice(&SERVER.to_be_bytes());
-        udp[2..4].copy_from_slice(&CLIENT.to_be_bytes());
-        udp[4..6].copy_from_slice(&(datagram as u16).to_be_bytes());
-        udp[6..8].fill(0);
         let pseudo = Sum::pseudo_header_v6(source, destination, Protocol::UDP, datagram as u32);
-        let checksum = pseudo.add_bytes(udp).checksum_not_zero();
-        udp[6..8].copy_from_slice(&checksum.to_be_bytes());
+        emit_udp(&mut out[MESSAGE - UDP_HEADER..MESSAGE + length], (SERVER, CLIENT), pseudo);
         MESSAGE + length
     }
 

@@ -9,6 +9,7 @@
 
 use septum_rules::proto::{Layer4, Protocol};
 
+use super::checksum::Sum;
 use super::icmp;
 use super::tcp_flag::{ACK, FIN, PSH, RST, SYN, URG};
 use crate::drop_reason::DropReason;
@@ -42,6 +43,21 @@ pub struct Transport {
     pub tcp_flags: u8,
     /// Identifier of an echo, else zero.
     pub echo_identifier: u16,
+}
+
+/// Writes the header of the UDP datagram that fills `datagram`, from and to these ports, its checksum included;
+/// `pseudo_header` is the sum of the pseudo-header.
+///
+/// # Panics
+/// When the datagram is shorter than its header.
+pub fn emit_udp(datagram: &mut [u8], ports: (u16, u16), pseudo_header: Sum) {
+    let length = datagram.len() as u16;
+    datagram[..2].copy_from_slice(&ports.0.to_be_bytes());
+    datagram[2..4].copy_from_slice(&ports.1.to_be_bytes());
+    datagram[4..6].copy_from_slice(&length.to_be_bytes());
+    datagram[6..8].fill(0);
+    let checksum = pseudo_header.add_bytes(datagram).checksum_not_zero();
+    datagram[6..8].copy_from_slice(&checksum.to_be_bytes());
 }
 
 impl Transport {

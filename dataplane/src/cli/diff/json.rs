@@ -5,9 +5,10 @@ use septum_rules::endpoint::Party;
 use septum_rules::identity::RuleId;
 use septum_rules::policy::Policy;
 use septum_rules::proto::Service;
+use septum_rules::verdict::Refusal;
 use serde_json::{Value, json};
 
-use super::{Told, Version, refused_by, word};
+use super::{Told, Version, word};
 use crate::cli::promises::party_label;
 
 impl Told<'_> {
@@ -89,7 +90,7 @@ fn version_json(version: Version<'_>) -> Value {
     let judgement = version.judgement;
     json!({
         "verdict": word(judgement.verdict.is_allow()),
-        "refused_by": refused_by(judgement.verdict),
+        "refused_by": judgement.verdict.refusal().map(Refusal::name),
         "rule": version.rule.map(|rule| &*version.policy.rules[rule.index()].name),
         "at": version.rule.map(|rule| version.policy.rule_place(rule).to_string()),
         "egress": gate_json(version.policy, judgement.egress),

@@ -91,13 +91,7 @@ impl<'p> Explained<'p> {
     /// For programs.
     pub(super) fn json(&self) -> Value {
         let decision = &self.explanation.decision;
-        let refused_by = match decision.verdict {
-            Verdict::Allow => None,
-            Verdict::Deny(Refusal::Egress) => Some("egress"),
-            Verdict::Deny(Refusal::Ingress) => Some("ingress"),
-            Verdict::Deny(Refusal::Isolation) => Some("isolation"),
-            Verdict::Deny(Refusal::Undescribed) | _ => Some("undescribed"),
-        };
+        let refused_by = decision.verdict.refusal().map(Refusal::name);
         let party = |party: Party| {
             let address = party.address.map(|address| address.to_string());
             json!({ "name": party_label(self.policy, party), "address": address })
