@@ -8,8 +8,12 @@ mod nobody;
 #[path = "support/ports.rs"]
 mod ports;
 
+#[path = "ports/datagram.rs"]
+mod datagram;
 #[path = "ports/devices.rs"]
 mod devices;
+#[path = "ports/inherited.rs"]
+mod inherited;
 #[path = "ports/killed.rs"]
 mod killed;
 #[path = "ports/rootless.rs"]
@@ -25,7 +29,11 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Some tests start this program again, in one of these roles.
-    if let Some(status) = sandbox::play_role().or_else(rootless::play_role).or_else(killed::play_role) {
+    if let Some(status) = sandbox::play_role()
+        .or_else(rootless::play_role)
+        .or_else(killed::play_role)
+        .or_else(inherited::play_role)
+    {
         return status;
     }
     let mut trials = Vec::new();
@@ -33,6 +41,8 @@ fn main() -> ExitCode {
     trials.extend(rootless::trials());
     trials.extend(killed::trials());
     trials.extend(devices::trials());
+    trials.extend(datagram::trials());
+    trials.extend(inherited::trials());
     trials.extend(shield::trials());
     trials.extend(traffic::trials());
     namespace::run_trials(trials)

@@ -61,7 +61,7 @@ pub struct Limits {
 pub struct PortSpec {
     /// Which kind of device.
     pub kind: PortKind,
-    /// The device's name (at most 15 bytes, `IFNAMSIZ` of linux/if.h).
+    /// The device's name (at most 15 bytes, `IFNAMSIZ` of linux/if.h); of a socket its own path, of a descriptor `fd:N`.
     pub device: Arc<str>,
     /// The network namespace that the device lives in; `None` is the switch's own.
     pub namespace: Option<Namespace>,
@@ -89,12 +89,23 @@ impl PortSpec {
 }
 
 /// The kinds of device that a policy may name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PortKind {
     /// `tap = "NAME"`: a TAP device whose file descriptor the switch holds; created unless it exists.
     Tap,
     /// `packet = "NAME"`: an existing device, read and written through an AF_PACKET socket.
     Packet,
+    /// `dgram = { local = "PATH", remote = "PATH" }`: a Unix datagram socket, each datagram an Ethernet frame, as QEMU's
+    /// `-netdev dgram` has it.
+    Datagram {
+        /// Where the other side's socket is.
+        remote: Arc<str>,
+    },
+    /// `fd = N`: a queue of a TAP device, or a Unix datagram socket, that the process was started with.
+    Inherited {
+        /// Its number.
+        descriptor: i32,
+    },
 }
 
 /// How a policy names a network namespace.

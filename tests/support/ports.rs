@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use septum::burst::Burst;
-use septum::port::{AnyQueue, Inside, Port, PortError, PortGone, PortQueue, Substitute, TransmitOutcome};
+use septum::port::{
+    AnyQueue, Inside, Offloads, Port, PortError, PortGone, PortQueue, Substitute, TransmitOutcome,
+};
+use septum::segmenter::Segmenter;
 use septum::sys::namespace::NetworkNamespace;
 use septum::wire::vnet_hdr::VnetHeader;
 use septum_rules::source::Span;
@@ -112,6 +115,7 @@ impl Drop for Wire {
 fn carry(mut sides: [Vec<AnyQueue>; 2], stopped: &AtomicBool) -> Carried {
     let mut burst = Burst::default();
     let mut carried = Carried::default();
+    let mut segmenter = Segmenter::default();
     let all: Vec<u8> = (0..septum::burst::BURST as u8).collect();
     while !stopped.load(Ordering::Relaxed) {
         wait(sides.iter().flatten(), Duration::from_millis(20));
@@ -124,7 +128,16 @@ fn carry(mut sides: [Vec<AnyQueue>; 2], stopped: &AtomicBool) -> Carried {
                     carried.unfinished_checksums += u64::from(header.needs_checksum());
                 }
                 let mut outcome = TransmitOutcome::default();
-                sides[1 - from][queue].transmit(burst.frames(&all[..count]), &mut outcome);
+                let to = &mut sides[1 - from][queue];
+                let offloads = to.offloads();
+                if offloads == Offloads::ALL {
+                    to.transmit(burst.frames(&all[..count]), &mut outcome);
+                }
+                for frame in (0..count).filter(|_| offloads != Offloads::ALL) {
+                    let cut = segmenter
+                        .cut(burst.frame(frame), offloads, |frames| to.transmit(frames, &mut outcome));
+                    cut.expect("the kernel's frames are well formed");
+                }
                 carried.frames += outcome.transmitted;
                 carried.undelivered += outcome.undelivered.iter().sum::<u64>();
             }

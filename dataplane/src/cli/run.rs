@@ -215,7 +215,7 @@ pub(super) fn ready_to_run(compiled: &CompiledPolicy, allow_open: bool) -> Resul
     let policy = &*compiled.policy;
     for workload in &policy.workloads {
         let lacks = [
-            (workload.port.is_none(), "a port (`tap = \"NAME\"` or `packet = \"DEVICE\"`)"),
+            (workload.port.is_none(), "a port (`tap = \"NAME\"`, `packet = \"DEVICE\"`, `dgram` or `fd`)"),
             (workload.mac.is_none(), "a MAC (`mac = \"02:...\"`)"),
             (workload.addresses.is_empty(), "an address (`ip = [\"...\"]`)"),
         ];

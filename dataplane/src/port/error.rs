@@ -65,6 +65,24 @@ pub enum PortError {
         /// The device.
         device: String,
     },
+    /// A socket of that path is somebody's, or the path is another file's.
+    #[error("`{path}` exists already")]
+    SocketInUse {
+        /// The path.
+        path: String,
+    },
+    /// The process was not started with that descriptor.
+    #[error("the switch was not started with a descriptor {number}")]
+    NotInherited {
+        /// Its number.
+        number: i32,
+    },
+    /// The descriptor is of no kind that can be a port.
+    #[error("the descriptor {number} is neither a TAP device's queue nor a Unix datagram socket")]
+    OtherDescriptor {
+        /// Its number.
+        number: i32,
+    },
     /// A device of this name exists where one is to be made.
     #[error("a device `{device}` exists already")]
     Exists {
@@ -149,6 +167,17 @@ impl PortError {
             ),
             Self::Busy { .. } => {
                 "end the process that holds it; a VM whose hypervisor holds the TAP is joined with `packet = NAME`"
+                    .to_owned()
+            }
+            Self::SocketInUse { .. } => {
+                "end the process whose socket it is, or name a path where nothing is".to_owned()
+            }
+            Self::NotInherited { number } => {
+                format!("have what starts the switch hand it over, open under that number (`... {number}<>FILE` in a shell)")
+            }
+            Self::OtherDescriptor { .. } => {
+                "hand over a TAP queue made with IFF_TAP, IFF_NO_PI and IFF_VNET_HDR, or one end of a \
+                 socketpair(AF_UNIX, SOCK_DGRAM)"
                     .to_owned()
             }
             Self::Enslaved { device } => format!("take it out: `ip link set {device} nomaster`"),

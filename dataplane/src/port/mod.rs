@@ -5,7 +5,9 @@
 //! whose device knows none adds and removes it.
 
 pub mod any;
+pub mod datagram;
 pub mod error;
+mod inherited;
 pub mod inside;
 pub mod memory;
 pub mod open;

@@ -2,15 +2,17 @@
 //! when dropped.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use septum_rules::workload::{PortKind, PortSpec};
 
-use super::any::AnyQueue;
+use super::any::{AnyQueue, SendOnly};
+use super::datagram::{self, SocketFile};
 use super::error::PortError;
 use super::inside::Inside;
 use super::memory::MemoryQueue;
 use super::shield::Shield;
-use super::{Offloads, OwnedLink, PortQueue, entered, packet, tap, veth};
+use super::{Offloads, OwnedLink, PortQueue, entered, inherited, packet, tap, veth};
 use crate::sys::namespace::NetworkNamespace;
 use crate::sys::tun;
 
@@ -24,6 +26,7 @@ pub struct Port {
     queues: Vec<AnyQueue>,
     _made: Option<OwnedLink>,
     _shield: Option<Shield>,
+    _socket: Option<SocketFile>,
 }
 
 /// What a port turned out to be.
@@ -35,6 +38,8 @@ pub enum Device {
     Veth,
     /// An existing device behind AF_PACKET.
     Packet,
+    /// A Unix datagram socket.
+    Datagram,
     /// Nothing but memory.
     Memory,
 }
@@ -81,44 +86,70 @@ impl Port {
         queues: usize,
         substitute: Substitute,
     ) -> Result<Self, PortError> {
-        if !is_device_name(&spec.device) {
-            return Err(PortError::Name { device: spec.device.to_string() });
+        let name = Arc::clone(&spec.device);
+        match &spec.kind {
+            PortKind::Tap | PortKind::Packet if !is_device_name(&name) => {
+                Err(PortError::Name { device: name.to_string() })
+            }
+            PortKind::Tap => Self::open_tap(spec, namespace, inside, queues, substitute),
+            PortKind::Packet => {
+                let (queues, shield) = entered(namespace, || packet::open(spec, queues))?;
+                let port = Self::of(name, Device::Packet, of_packet(queues));
+                Ok(Self { _shield: Some(shield), ..port })
+            }
+            PortKind::Datagram { remote } => {
+                let (first, file) = datagram::open(spec, remote)?;
+                let queues = of_one(AnyQueue::Datagram(first), queues, &name)?;
+                Ok(Self { _socket: Some(file), ..Self::of(name, Device::Datagram, queues) })
+            }
+            PortKind::Inherited { descriptor } => {
+                let (device, first) = inherited::open(*descriptor)?;
+                let queues = of_one(first, queues, &name)?;
+                Ok(Self::of(name, device, queues))
+            }
         }
-        let of_packet = |queues: Vec<_>| queues.into_iter().map(AnyQueue::Packet).collect();
-        let as_veth = || -> Result<_, PortError> {
+    }
+
+    fn open_tap(
+        spec: &PortSpec,
+        namespace: &NetworkNamespace,
+        inside: &Inside,
+        queues: usize,
+        substitute: Substitute,
+    ) -> Result<Self, PortError> {
+        let name = Arc::clone(&spec.device);
+        let as_veth = || {
             let (queues, made) = veth::open(spec, namespace, inside, queues)?;
-            Ok((Device::Veth, of_packet(queues), Some(made)))
+            let port = Self::of(Arc::clone(&name), Device::Veth, of_packet(queues));
+            Ok(Self { _made: Some(made), ..port })
         };
         let substitute =
             if spec.configure && spec.namespace.is_some() { substitute } else { Substitute::Never };
-        let (device, queues, made) = match (spec.kind, substitute) {
-            (PortKind::Packet, _) => {
-                let (queues, shield) = entered(namespace, || packet::open(spec, queues))?;
-                let port = Self::of(Arc::clone(&spec.device), Device::Packet, of_packet(queues), None);
-                return Ok(Self { _shield: Some(shield), ..port });
+        if substitute == Substitute::Always {
+            return as_veth();
+        }
+        match entered(namespace, || tap::open(spec, inside, queues)) {
+            Ok((queues, made)) => {
+                let queues = queues.into_iter().map(AnyQueue::Tap).collect();
+                Ok(Self { _made: made, ..Self::of(name, Device::Tap, queues) })
             }
-            (PortKind::Tap, Substitute::Always) => as_veth()?,
-            (PortKind::Tap, _) => match entered(namespace, || tap::open(spec, inside, queues)) {
-                Ok((queues, made)) => (Device::Tap, queues.into_iter().map(AnyQueue::Tap).collect(), made),
-                Err(PortError::TunPermission(_) | PortError::TunMissing(_))
-                    if substitute == Substitute::IfNeeded =>
-                {
-                    as_veth()?
-                }
-                Err(error) => return Err(error),
-            },
-        };
-        Ok(Self::of(Arc::clone(&spec.device), device, queues, made))
+            Err(PortError::TunPermission(_) | PortError::TunMissing(_))
+                if substitute == Substitute::IfNeeded =>
+            {
+                as_veth()
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// A port whose queues are in this process.
     pub fn memory(name: Arc<str>, queues: Vec<MemoryQueue>) -> Self {
-        Self::of(name, Device::Memory, queues.into_iter().map(AnyQueue::Memory).collect(), None)
+        Self::of(name, Device::Memory, queues.into_iter().map(AnyQueue::Memory).collect())
     }
 
-    fn of(name: Arc<str>, device: Device, queues: Vec<AnyQueue>, made: Option<OwnedLink>) -> Self {
+    fn of(name: Arc<str>, device: Device, queues: Vec<AnyQueue>) -> Self {
         let offloads = queues.first().map_or(Offloads::NONE, PortQueue::offloads);
-        Self { name, device, offloads, queues, _made: made, _shield: None }
+        Self { name, device, offloads, queues, _made: None, _shield: None, _socket: None }
     }
 
     /// The name of its device.
@@ -140,6 +171,23 @@ impl Port {
     pub fn take_queues(&mut self) -> Vec<AnyQueue> {
         std::mem::take(&mut self.queues)
     }
+}
+
+fn of_packet(queues: Vec<packet::PacketQueue>) -> Vec<AnyQueue> {
+    queues.into_iter().map(AnyQueue::Packet).collect()
+}
+
+/// Queues for all workers from the only one that a device has: one of them reads it, all write. Ports take turns in who
+/// that is.
+fn of_one(first: AnyQueue, queues: usize, device: &str) -> Result<Vec<AnyQueue>, PortError> {
+    static NEXT_READER: AtomicUsize = AtomicUsize::new(0);
+    let queues = queues.max(1);
+    let reader = NEXT_READER.fetch_add(1, Ordering::Relaxed) % queues;
+    let step = PortError::step(device, "share");
+    let writers = (1..queues).map(|_| Ok(AnyQueue::SendOnly(Box::new(SendOnly::beside(&first)?))));
+    let mut all = writers.collect::<std::io::Result<Vec<_>>>().map_err(step)?;
+    all.insert(reader, first);
+    Ok(all)
 }
 
 /// What the kernel takes as a device's name, less `%`, which it would fill in with a number.

@@ -44,6 +44,14 @@ impl TapQueue {
         Self { descriptor, offloads, refusal_told: false, appetite: 1, takes_batches: true }
     }
 
+    /// The same queue by a descriptor of its own.
+    ///
+    /// # Errors
+    /// When the process may open no more.
+    pub(super) fn try_clone(&self) -> std::io::Result<Self> {
+        Ok(Self::new(self.descriptor.try_clone()?, self.offloads))
+    }
+
     /// Reads many frames at once, if many are to be expected. `None` where they are to be read one by one.
     fn receive_batch(&mut self, burst: &mut Burst) -> Option<(usize, Result<(), Errno>)> {
         if !self.takes_batches || self.appetite < BATCH {
@@ -194,7 +202,12 @@ pub(super) fn open(
 
     let link = match &existing {
         Some(link) => link.clone(),
-        None => netlink.link(device).map_err(step("find"))?,
+        None => {
+            let link = netlink.link(device).map_err(step("find"))?;
+            // Only slower without.
+            let _ = netlink.set_no_queueing(link.index);
+            link
+        }
     };
     if spec.configure {
         inside.configure(&mut netlink, &link, spec.mtu)?;

@@ -5,6 +5,7 @@
 //! Nothing here knows of policies, frames' contents or the pipeline.
 
 pub mod cpu;
+pub mod descriptor;
 pub mod limits;
 pub mod namespace;
 pub mod netlink;

@@ -1,6 +1,6 @@
-//! Keeping the stack on this side from what comes in through a device (tc(8)).
+//! Traffic control of a device (tc(8)): no queueing before it, and nothing for the stack on this side behind it.
 //!
-//! A `clsact` queueing discipline with one ingress filter that discards every frame. The kernel runs it after the
+//! To keep the stack from what comes in, a `clsact` queueing discipline with one ingress filter that discards every frame. The kernel runs it after the
 //! packet taps, so AF_PACKET sockets hear everything, and before bridges, VLANs and the protocols. The filter is a
 //! classic BPF program of one instruction whose value is the verdict (linux/pkt_cls.h `TC_ACT_SHOT`): it needs
 //! `CONFIG_NET_SCH_INGRESS` and `CONFIG_NET_CLS_BPF`, and no other action. Programs that others attach by tcx
@@ -27,6 +27,19 @@ const HANDLE: u32 = 0x5e97;
 const CLSACT: &str = "clsact";
 
 impl Netlink {
+    /// Takes the device without a queueing discipline: what is sent goes to the driver at once. To be called before it is first raised:
+    /// then the kernel would give each of its transmit queues one (256 of a TAP with several queues: milliseconds, and their
+    /// memory), in front of a driver that never asks to wait.
+    ///
+    /// # Errors
+    /// `EEXIST` when it has a discipline; what else the kernel says.
+    pub fn set_no_queueing(&mut self, index: u32) -> io::Result<()> {
+        let mut message = message(index);
+        message.header.parent = TcHandle::ROOT;
+        message.attributes.push(TcAttribute::Kind("noqueue".to_owned()));
+        self.create(RouteNetlinkMessage::NewQueueDiscipline(message))
+    }
+
     /// Discards what comes in through the device, for everybody but packet sockets. A discard that a process left
     /// behind when it was killed is taken over.
     ///

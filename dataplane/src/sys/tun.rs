@@ -104,16 +104,27 @@ pub fn attach(driver: impl AsFd, name: &str, exclusive: bool) -> io::Result<()> 
     check(unsafe { libc::ioctl(raw(&driver), code(TUNSETIFF), &raw mut request) })
 }
 
-/// The name of the device that a queue belongs to, and whether it is a TAP of the kind that [`attach`] makes.
+/// What a queue carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Ethernet frames; else IP packets.
+    pub tap: bool,
+    /// A virtio header before each, and nothing else.
+    pub header: bool,
+}
+
+/// The name of the device that a queue belongs to, and what it carries.
 ///
 /// # Errors
-/// `EBADFD` when the descriptor is no queue, or its device has disappeared.
-pub fn attached(queue: impl AsFd) -> io::Result<(String, bool)> {
+/// `EBADFD` when the descriptor is no queue, or its device has disappeared; `ENOTTY` for most other files.
+pub fn attached(queue: impl AsFd) -> io::Result<(String, Shape)> {
     let mut request = Request { name: [0; NAME + 1], flags: 0, rest: [0; 22] };
     // SAFETY: TUNGETIFF writes one `struct ifreq`, whose size and layout `Request` has.
     check(unsafe { libc::ioctl(raw(&queue), code(TUNGETIFF), &raw mut request) })?;
     let name = request.name.split(|byte| *byte == 0).next().unwrap_or_default();
-    Ok((String::from_utf8_lossy(name).into_owned(), request.flags & REQUIRED == REQUIRED))
+    const HEADER: u16 = IFF_NO_PI | IFF_VNET_HDR;
+    let shape = Shape { tap: request.flags & IFF_TAP != 0, header: request.flags & HEADER == HEADER };
+    Ok((String::from_utf8_lossy(name).into_owned(), shape))
 }
 
 /// Sets the virtio header: 12 bytes, little-endian.

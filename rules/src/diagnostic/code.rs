@@ -108,6 +108,8 @@ codes! {
         "`name`, `segment` and keys that begin with `septum.` are set automatically, and rules rely on them.";
     MalformedLabel = 409, "a label that no selector could name",
         "Keys and values hold no white space, quotes, parentheses, commas, `=`, `!`, `<` or `>`; a key is not empty.";
+    MalformedSocket = 410, "not the path of a socket",
+        "A socket has an absolute path of at most 107 bytes (unix(7)), and its two sides have one each.";
 
     OverlappingSubnets = 501, "subnets that overlap",
         "An address must belong to one segment, so subnets are disjoint. The related place is the other subnet.";

@@ -1,26 +1,20 @@
-//! `[segment.*]`, `[workload.*]` and `[uplink.*]`: who is there, and through which device.
+//! `[segment.*]`, `[workload.*]` and `[uplink.*]`: who is there.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Name;
 use super::decode::{
-    Spanned, Table, boolean, integer, is_word_character, list, parsed, quoted, shortened, some_list, text,
-    word,
+    Spanned, Table, boolean, integer, is_word_character, list, parsed, shortened, some_list, text, word,
 };
+use super::port::{PortText, device, mtu, port};
 use super::settings::mode;
 use crate::address::{Prefix, PrefixError};
 use crate::diagnostic::{Code, Diagnostic, Sink};
 use crate::mac::MacAddress;
 use crate::segment::Labels;
 use crate::syntax::{Node, Value};
-use crate::workload::{Limits, Namespace, OpenGates, PortKind};
-
-/// Bytes of a device's name without the closing zero (`IFNAMSIZ` of linux/if.h).
-const LONGEST_DEVICE: usize = 15;
-/// IPv4 asks for 68 (RFC 791); a TUN device takes up to 65,535 bytes less its Ethernet header (`tun_net_init`).
-const MTU: std::ops::RangeInclusive<u64> = 68..=65_521;
+use crate::workload::{Limits, OpenGates};
 
 /// One `[segment.NAME]`.
 #[derive(Debug)]
@@ -49,19 +43,6 @@ pub(crate) struct WorkloadText {
     pub(crate) audit: Option<bool>,
     pub(crate) port: Option<PortText>,
     pub(crate) limits: Limits,
-}
-
-/// A workload's device.
-#[derive(Debug)]
-pub(crate) struct PortText {
-    pub(crate) kind: PortKind,
-    pub(crate) device: Spanned<Arc<str>>,
-    pub(crate) namespace: Option<Namespace>,
-    pub(crate) configure: Option<bool>,
-    pub(crate) persistent: bool,
-    pub(crate) owner: Option<u32>,
-    pub(crate) group: Option<u32>,
-    pub(crate) mtu: Option<u16>,
 }
 
 /// One `[uplink.NAME]`.
@@ -209,54 +190,6 @@ fn neighbours(node: Node<'_>, sink: &mut Sink) -> Option<Vec<(Spanned<IpAddr>, M
     Some(neighbours)
 }
 
-/// The keys that describe a workload's device. Without a device, the others have nothing to speak of.
-fn port(table: &mut Table<'_>, what: &str, sink: &mut Sink) -> Option<PortText> {
-    let (tap, packet) = (table.take("tap"), table.take("packet"));
-    if let (Some(tap), Some(packet)) = (&tap, &packet) {
-        sink.push(
-            Diagnostic::new(
-                Code::ConflictingKeys,
-                packet.span,
-                format!("{what} has both `tap` and `packet`"),
-            )
-            .related(tap.span, "the other device")
-            .help("keep `tap` for a device that the switch makes, `packet` for one that exists"),
-        );
-    }
-    let kind = if tap.is_some() { PortKind::Tap } else { PortKind::Packet };
-    let named = tap.or(packet);
-    let without_device = named.is_none();
-    let device = named.and_then(|node| device(node, sink));
-    let about_device = ["netns", "configure", "persist", "owner", "group", "mtu"];
-    let first_key = about_device.into_iter().find_map(|key| Some((table.span_of(key)?, key)));
-    let namespace = table.get("netns", sink, namespace);
-    let configure = table.get("configure", sink, boolean).map(|configure| configure.value);
-    let persistent = table.get("persist", sink, boolean).is_some_and(|persist| persist.value);
-    let id = |node: Node<'_>, sink: &mut Sink| {
-        if matches!(node.value, Value::String(_)) {
-            let message = "expected a numeric id, found a string";
-            let help = "`id -u NAME` and `getent group NAME` print the number";
-            sink.push(Diagnostic::new(Code::WrongType, node.span, message).help(help));
-            return None;
-        }
-        integer(node, "an id", 0..=u64::from(u32::MAX - 1), sink).map(|id| id.value as u32)
-    };
-    let owner = table.get("owner", sink, id);
-    let group = table.get("group", sink, id);
-    let mtu = mtu(table, sink);
-    if let Some((span, key)) = first_key.filter(|_| without_device) {
-        sink.push(
-            Diagnostic::new(Code::MissingKey, span, format!("{what} has `{key}` but no device"))
-                .help("add `tap = \"NAME\"` or `packet = \"NAME\"`"),
-        );
-    }
-    Some(PortText { kind, device: device?, namespace, configure, persistent, owner, group, mtu })
-}
-
-fn mtu(table: &mut Table<'_>, sink: &mut Sink) -> Option<u16> {
-    table.get("mtu", sink, |node, sink| integer(node, "an MTU", MTU, sink)).map(|mtu| mtu.value as u16)
-}
-
 fn addresses(
     table: &mut Table<'_>,
     key: &'static str,
@@ -313,55 +246,6 @@ pub(super) fn mac(node: Node<'_>, sink: &mut Sink) -> Option<Spanned<MacAddress>
     let message = format!("`{}` is {why}, and no workload can have it", mac.value);
     let help = "a locally made address begins with `02`, as in `02:00:0a:0a:00:0b`";
     sink.push(Diagnostic::new(Code::NotAStation, mac.span, message).help(help));
-    None
-}
-
-fn device(node: Node<'_>, sink: &mut Sink) -> Option<Spanned<Arc<str>>> {
-    let text = text(node, sink)?;
-    let name = &*text.value;
-    let refused =
-        |character: &char| character.is_whitespace() || character.is_control() || "/:%".contains(*character);
-    let problem = if name.is_empty() {
-        "is empty".to_owned()
-    } else if name.len() > LONGEST_DEVICE {
-        format!("`{}` has {} bytes; the kernel takes at most {LONGEST_DEVICE}", shortened(name), name.len())
-    } else if let Some(character) = name.chars().find(refused) {
-        format!("holds {}", quoted(character))
-    } else if name == "." || name == ".." {
-        format!("cannot be `{name}`")
-    } else {
-        return Some(text.to_shared());
-    };
-    sink.report(Code::MalformedDevice, text.span, format!("the name of a device {problem}"));
-    None
-}
-
-/// A name, an absolute path, or `pid:1234`.
-fn namespace(node: Node<'_>, sink: &mut Sink) -> Option<Namespace> {
-    let text = text(node, sink)?;
-    let written = &*text.value;
-    let problem = if written.is_empty() {
-        "a network namespace is a name, an absolute path or `pid:1234`; this is empty".to_owned()
-    } else if written.chars().any(char::is_control) {
-        "a network namespace holds no control characters".to_owned()
-    } else if written.starts_with('/') {
-        return Some(Namespace::Path(PathBuf::from(written)));
-    } else if let Some(number) = written.strip_prefix("pid:") {
-        match number.parse::<u32>() {
-            Ok(process) if (1..=i32::MAX as u32).contains(&process) => {
-                return Some(Namespace::Process(process));
-            }
-            _ => format!("`{}` is not the number of a process", shortened(number)),
-        }
-    } else if written.contains('/') || written == "." || written == ".." {
-        format!("`{}` is neither a name nor an absolute path", shortened(written))
-    } else if written.len() > 255 {
-        "the name of a network namespace has at most 255 bytes".to_owned()
-    } else {
-        return Some(Namespace::Name(Arc::from(written)));
-    };
-    let help = "write a name under /run/netns, an absolute path, or `pid:1234`";
-    sink.push(Diagnostic::new(Code::MalformedNamespace, text.span, problem).help(help));
     None
 }
 

@@ -9,6 +9,7 @@ mod endpoint;
 mod invariant;
 mod lint;
 mod party;
+mod port;
 mod rule;
 mod selector;
 mod service;

@@ -85,7 +85,7 @@ fn workload(text: &WorkloadText, id: SegmentId, segments: &[Segment], policy_aud
         labels.insert(Arc::from("segment"), Arc::clone(&segment.name));
     }
     let port = text.port.as_ref().map(|port| PortSpec {
-        kind: port.kind,
+        kind: port.kind.clone(),
         device: Arc::clone(&port.device.value),
         namespace: port.namespace.clone(),
         configure: port.configure.unwrap_or(port.namespace.is_some()),

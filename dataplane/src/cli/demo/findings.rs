@@ -177,6 +177,7 @@ pub(super) fn device_name(device: Device) -> &'static str {
         Device::Tap => "TAP devices",
         Device::Veth => "veth pairs",
         Device::Packet => "packet sockets",
+        Device::Datagram => "datagram sockets",
         Device::Memory => "memory",
     }
 }

@@ -115,9 +115,11 @@ fn unset(workload: &Workload, error: &(dyn Error + 'static)) -> Failure {
 /// The workload's port, in a namespace whatever the policy says. Which one, [`Port::open_in`] is told.
 fn placed(workload: &Workload, mtu: u16) -> PortSpec {
     let described = workload.port.as_ref();
+    // What is no device has no device's name.
+    let named = described.filter(|port| matches!(port.kind, PortKind::Tap | PortKind::Packet));
     PortSpec {
         kind: PortKind::Tap,
-        device: described.map_or_else(|| DEVICE.into(), |port| Arc::clone(&port.device)),
+        device: named.map_or_else(|| DEVICE.into(), |port| Arc::clone(&port.device)),
         namespace: Some(Namespace::Name(Arc::clone(&workload.name))),
         configure: true,
         persistent: false,
