@@ -45,6 +45,19 @@ fn the_switch_is_held_against_the_copy_loop_by_turns() {
 }
 
 #[test]
+fn all_ports_come_reach_each_other_and_go() {
+    let Some(ran) = bench(&["--figure", "ports", "--ports", "12", "--workers", "2", "-o", "json"]) else {
+        return;
+    };
+    let row = &ran.json()["figures"][0];
+    // One and seven apart, in a ring.
+    assert_eq!((row["pairs"].as_f64(), row["reached"].as_f64()), (Some(24.0), Some(24.0)), "{row}");
+    for value in ["start_s", "idle_percent", "stop_s"] {
+        assert!(row[value].is_f64(), "{row}");
+    }
+}
+
+#[test]
 fn the_figures_are_drawn() {
     let folder = tempfile::TempDir::new().expect("a folder");
     let image = folder.path().join("figures.svg");
@@ -61,6 +74,7 @@ fn bad_arguments_are_told_before_anything_is_made() {
         (&["--size", "63"][..], "from 64 to 1518"),
         (&["--seconds", "0"], "from 0.1 to 3600"),
         (&["--ports", "1"], "2..=500"),
+        (&["--attach", "a", "b", "--figure", "ports"], "switch of its own"),
         (&["--attach", "nobody-here", "nobody-there"], "nobody-here"),
     ] {
         let ran = septum(["bench"].iter().chain(arguments));

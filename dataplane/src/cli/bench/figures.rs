@@ -44,10 +44,13 @@ pub(super) enum Figure {
     RoundTrip,
     /// New TCP connections a second
     Connections,
+    /// All ports at once: how long they take to come and go, what they cost idle, and whether they reach each other
+    Ports,
 }
 
 impl Figure {
-    pub(super) const ALL: [Self; 4] = [Self::Frames, Self::Tcp, Self::RoundTrip, Self::Connections];
+    /// What is measured unless it is said.
+    pub(super) const USUAL: [Self; 4] = [Self::Frames, Self::Tcp, Self::RoundTrip, Self::Connections];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -55,6 +58,7 @@ impl Figure {
             Self::Tcp => "tcp",
             Self::RoundTrip => "round-trip",
             Self::Connections => "connections",
+            Self::Ports => "ports",
         }
     }
 
@@ -64,6 +68,7 @@ impl Figure {
             Self::Tcp => "sending over TCP",
             Self::RoundTrip => "asking and answering",
             Self::Connections => "opening connections",
+            Self::Ports => "bringing ports up and taking them down",
         }
     }
 }
@@ -113,6 +118,8 @@ impl Plan {
                 row.value("round_trips", times.len() as f64);
             }
             Figure::Connections => row.value("per_s", connections(ends, duration)?),
+            // Of a switch of its own: [`super::many`].
+            Figure::Ports => {}
         }
         Ok(row)
     }

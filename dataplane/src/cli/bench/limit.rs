@@ -101,7 +101,7 @@ pub(super) fn measure(
                 super::report::sentence,
             )?),
             // What takes longer than a turn cannot be measured by turns.
-            Figure::RoundTrip | Figure::Connections => {}
+            Figure::RoundTrip | Figure::Connections | Figure::Ports => {}
         }
     }
     Ok(rows)

@@ -12,6 +12,7 @@ mod copy_loop;
 mod ends;
 mod figures;
 mod limit;
+mod many;
 mod plot;
 mod report;
 mod stage;
@@ -39,7 +40,7 @@ use crate::sys::{limits, sandbox};
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// What to measure
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "FIGURES", default_values_t = Figure::ALL)]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "FIGURES", default_values_t = Figure::USUAL)]
     figure: Vec<Figure>,
     /// Seconds of each measurement
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
@@ -123,6 +124,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         return copy_loop::run(&taps[0], &taps[1], arguments.io.io()?);
     }
     if let Some(namespaces) = &arguments.attach {
+        if arguments.figure.contains(&Figure::Ports) {
+            let reason = "ports are brought up and taken down of a switch of its own only";
+            return Err(Failure::new(Failure::INPUT, reason).fix("leave --attach out, or the figure `ports`"));
+        }
         let ends = Ends::attach(
             [&namespaces[0], &namespaces[1]],
             [arguments.client_address, arguments.server_address],
@@ -144,9 +149,18 @@ fn perform(arguments: &Arguments) -> Result<u8, Failure> {
     let mut rows = Vec::new();
     for &rules in &arguments.rules {
         for &ports in &arguments.ports {
-            let setting = Setting { rules, ports, workers: arguments.workers, io: arguments.io.io()? };
+            let setting =
+                Setting { rules, ports, workers: arguments.workers, io: arguments.io.io()?, talk: false };
             if arguments.limit {
                 rows.extend(limit::measure(arguments, setting, &progress)?);
+                continue;
+            }
+            if arguments.figure.contains(&Figure::Ports) {
+                let duration = Duration::from_secs_f64(arguments.seconds);
+                let work = || many::measure(setting, duration);
+                rows.push(progress.step(Figure::Ports.doing(), work, report::sentence)?);
+            }
+            if plans(arguments).is_empty() {
                 continue;
             }
             let open = || Stage::open(setting);
@@ -207,6 +221,7 @@ fn plans(arguments: &Arguments) -> Vec<Plan> {
             }
             Figure::Tcp => plans.extend(arguments.streams.iter().map(|&streams| Plan { streams, ..plan })),
             Figure::RoundTrip | Figure::Connections => plans.push(plan),
+            Figure::Ports => {}
         }
     }
     plans

@@ -115,6 +115,11 @@ pub(super) fn words(name: &str) -> &str {
         "placebo" => "the copy loop against itself: how far the ratio can be trusted",
         "copy_per_s" => "frames/s by the copy loop (median)",
         "switch_per_s" => "frames/s by the switch (median)",
+        "start_s" => "s until all ports forward, namespaces included",
+        "idle_percent" => "% of a processor while nothing is sent",
+        "pairs" => "pairs of hosts tried",
+        "reached" => "of them reached each other",
+        "stop_s" => "s until all ports are gone",
         "own_ns_per_frame" => "ns of own work a frame",
         other => other,
     }

@@ -32,6 +32,8 @@ pub(super) struct Setting {
     pub(super) ports: u16,
     pub(super) workers: u16,
     pub(super) io: Io,
+    /// Whether every host may talk to every other one, at [`ECHO`].
+    pub(super) talk: bool,
 }
 
 /// A running switch and its hosts.
@@ -39,8 +41,8 @@ pub(super) struct Stage {
     switch: Switch<AnyQueue>,
     ends: Ends,
     device: Device,
-    /// Hosts that have a port and are silent.
-    _silent: Vec<NetworkNamespace>,
+    /// Hosts that have a port and no part in most figures.
+    silent: Vec<NetworkNamespace>,
     _ports: Vec<Port>,
 }
 
@@ -63,11 +65,19 @@ impl Stage {
         };
         let switch = Switch::start(compiled, attach, options)
             .map_err(|error| Failure::because(Failure::ENVIRONMENT, "the switch cannot start", &error))?;
-        Ok(Self { switch, ends, device, _silent: silent, _ports: ports })
+        Ok(Self { switch, ends, device, silent, _ports: ports })
     }
 
     pub(super) fn ends(&self) -> &Ends {
         &self.ends
+    }
+
+    /// All hosts: where they are, and an address of each.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = (&NetworkNamespace, IpAddr)> {
+        let workloads = &self.switch.compiled().policy.workloads;
+        let namespaces =
+            [&self.ends.client.namespace, &self.ends.server.namespace].into_iter().chain(&self.silent);
+        namespaces.zip(workloads.iter().map(|workload| workload.addresses[0]))
     }
 
     /// What the ports are, in words.
@@ -178,7 +188,7 @@ fn policy(setting: Setting) -> String {
     let workload = |name: &str, number: u16, addresses: String| {
         let [high, low] = number.to_be_bytes();
         format!(
-            "[workload.{name}]\nsegment = \"lan\"\nmac = \"02:00:00:00:{high:02x}:{low:02x}\"\nip = [{addresses}]\nlabels = {{ app = \"{name}\" }}\n"
+            "[workload.{name}]\nsegment = \"lan\"\nmac = \"02:00:00:00:{high:02x}:{low:02x}\"\nip = [{addresses}]\nlabels = {{ app = \"{name}\", role = \"host\" }}\n"
         )
     };
     let addresses: Vec<_> = (0..CLIENT_ADDRESSES).map(|at| format!("\"10.77.{at}.1\"")).collect();
@@ -192,6 +202,12 @@ fn policy(setting: Setting) -> String {
         text,
         "[[rule]]\nname = \"measured\"\nfrom = \"app=client\"\nto = \"app=server\"\nallow = [\"udp/{FRAMES}\", \"udp/{ECHO}\", \"tcp/{ECHO}\", \"tcp/{STREAMS}\"]"
     );
+    if setting.talk {
+        let _ = writeln!(
+            text,
+            "[[rule]]\nname = \"all\"\nfrom = \"role=host\"\nto = \"role=host\"\nallow = [\"udp/{ECHO}\"]"
+        );
+    }
     if setting.rules > 0 {
         let networks = (setting.rules / 20).max(1);
         text += "[cidr]\n";

@@ -1,0 +1,77 @@
+//! Many ports: how long they take to come and go, what they cost while nothing is sent, and whether all reach each other.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::ends::ECHO;
+use super::report::Row;
+use super::stage::{Setting, Stage};
+use crate::cli::failure::Failure;
+
+/// How far apart, in the order of the hosts, those are that are tried: near, far, and in between.
+const DISTANCES: [usize; 4] = [1, 7, 61, 251];
+/// What a datagram may take.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// What is on its way when the ports have come up, is not idleness: router and group messages of the hosts' stacks.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Brings everything up, waits for `duration`, lets the hosts talk, and takes everything down.
+pub(super) fn measure(setting: Setting, duration: Duration) -> Result<Row, Failure> {
+    let mut row = Row::new("ports");
+    row.parameter("ports", setting.ports);
+    row.parameter("rules", setting.rules);
+    row.parameter("workers", setting.workers);
+    let began = Instant::now();
+    let stage = Stage::open(Setting { talk: true, ..setting })?;
+    row.value("start_s", began.elapsed().as_secs_f64());
+
+    std::thread::sleep(SETTLE);
+    let (began, before) = (Instant::now(), processor_time());
+    std::thread::sleep(duration);
+    let used = processor_time() - before;
+    row.value("idle_percent", 100.0 * used.as_secs_f64() / began.elapsed().as_secs_f64());
+
+    let (pairs, reached) = talk(&stage).map_err(|error| {
+        Failure::because(Failure::ENVIRONMENT, "the hosts cannot be made to talk", &error)
+    })?;
+    row.value("pairs", pairs as f64);
+    row.value("reached", reached as f64);
+
+    let began = Instant::now();
+    drop(stage);
+    row.value("stop_s", began.elapsed().as_secs_f64());
+    Ok(row)
+}
+
+/// What all threads of this process have used.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+/// Has every host send a datagram to some others; gives how many pairs that are, and in how many it arrived.
+fn talk(stage: &Stage) -> io::Result<(usize, usize)> {
+    let mut sockets = Vec::new();
+    for (namespace, address) in stage.hosts() {
+        let at = SocketAddr::new(address, ECHO);
+        let socket = namespace.run(|| UdpSocket::bind(at)).map_err(io::Error::other)??;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        sockets.push((socket, at));
+    }
+    let (mut pairs, mut reached) = (0, 0);
+    for distance in DISTANCES.into_iter().filter(|distance| *distance < sockets.len()) {
+        let other = |from: usize| (from + distance) % sockets.len();
+        for (from, (socket, _)) in sockets.iter().enumerate() {
+            socket.send_to(&[0; 8], sockets[other(from)].1)?;
+        }
+        for (from, (_, address)) in sockets.iter().enumerate() {
+            pairs += 1;
+            let heard = sockets[other(from)].0.recv_from(&mut [0; 8]);
+            reached += usize::from(heard.is_ok_and(|(_, by)| by == *address));
+        }
+    }
+    Ok((pairs, reached))
+}
