@@ -9,6 +9,8 @@
 //! SEPTUM_SEED=17 cargo test -p septum --test simulation simulation -- --nocapture     one seed again
 //! ```
 
+#[path = "simulation/answers.rs"]
+mod answers;
 #[path = "simulation/cases.rs"]
 mod cases;
 #[path = "simulation/checker.rs"]
@@ -19,10 +21,14 @@ mod craft;
 mod fuzzed;
 #[path = "simulation/hostile.rs"]
 mod hostile;
+#[path = "simulation/lies.rs"]
+mod lies;
 #[path = "simulation/limits.rs"]
 mod limits;
 #[path = "simulation/model.rs"]
 mod model;
+#[path = "simulation/neighbourly.rs"]
+mod neighbourly;
 #[path = "simulation/page.rs"]
 mod page;
 #[path = "simulation/provoke.rs"]
@@ -33,8 +39,14 @@ mod random;
 mod rig;
 #[path = "simulation/run.rs"]
 mod run;
+#[path = "simulation/shots.rs"]
+mod shots;
+#[path = "simulation/story.rs"]
+mod story;
 #[path = "simulation/talk.rs"]
 mod talk;
+#[path = "simulation/tally.rs"]
+mod tally;
 #[path = "simulation/transform.rs"]
 mod transform;
 #[path = "simulation/view.rs"]
@@ -44,8 +56,8 @@ mod world;
 
 use std::panic::catch_unwind;
 
-use checker::Tally;
 use septum::drop_reason::DropReason;
+use tally::Tally;
 
 /// A number from the environment.
 fn setting(name: &str, otherwise: u64) -> u64 {
@@ -78,17 +90,17 @@ fn simulation() {
             }
         }
     }
-    println!("{}", table(&total, seeds));
+    println!("{}", total.table(seeds));
 }
 
 /// Each reason, provoked by its own generator on a switch that is good for it.
 #[test]
 fn every_reason_has_a_generator_that_provokes_it() {
     let mut wrong = Vec::new();
-    for reason in DropReason::ALL.into_iter().filter(|reason| page::elsewhere(*reason).is_none()) {
+    for reason in DropReason::ALL {
         match provoke::provocation_of(reason) {
             None => wrong.push(format!("{reason}: no row in tests/simulation/provoke.rs")),
-            Some(provocation) => wrong.extend(run::provoke(provocation).err()),
+            Some(provocation) => wrong.extend(provoke::provoke(provocation).err()),
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -181,20 +193,4 @@ fn packets(bytes: &[u8]) -> Vec<&[u8]> {
         at += 16 + length as usize;
     }
     frames
-}
-
-fn table(total: &Tally, seeds: u64) -> String {
-    let share = |part: u64| format!("{:.1} %", part as f64 * 100.0 / total.sent as f64);
-    let mut text = format!(
-        "{} frames, {seeds} seeds: {} reached the gates, {} were forwarded; {} answers; {} frames arrived\n",
-        total.sent,
-        share(total.judged()),
-        share(total.forwarded),
-        total.replied,
-        total.arrived
-    );
-    for reason in DropReason::ALL {
-        text += &format!("{:>28} {:>10}\n", reason.name(), total.dropped[reason.index()]);
-    }
-    text
 }

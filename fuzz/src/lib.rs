@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub)] // each target uses its own part of the simulation
 
+#[path = "../../tests/simulation/answers.rs"]
+mod answers;
 #[path = "../../tests/simulation/checker.rs"]
 mod checker;
 #[path = "../../tests/simulation/craft.rs"]
@@ -10,16 +12,22 @@ mod craft;
 mod fuzzed;
 #[path = "../../tests/simulation/hostile.rs"]
 mod hostile;
+#[path = "../../tests/simulation/lies.rs"]
+mod lies;
 #[path = "../../tests/simulation/limits.rs"]
 mod limits;
 #[path = "../../tests/simulation/model.rs"]
 mod model;
+#[path = "../../tests/simulation/neighbourly.rs"]
+mod neighbourly;
 #[path = "../../tests/simulation/provoke.rs"]
 mod provoke;
 #[path = "../../tests/simulation/random.rs"]
 mod random;
 #[path = "../../tests/simulation/rig.rs"]
 mod rig;
+#[path = "../../tests/simulation/tally.rs"]
+mod tally;
 #[path = "../../tests/simulation/transform.rs"]
 mod transform;
 #[path = "../../tests/simulation/view.rs"]

@@ -11,10 +11,11 @@ use septum::pipeline::End;
 use septum::port::PortId;
 use septum_rules::mac::MacAddress;
 
-use crate::craft::VNET;
+use crate::answers::{answer_is_right, question_is_right};
 use crate::limits::Allowance;
 use crate::model::{Model, Moment, Right};
 use crate::rig::{Outcome, Rig};
+use crate::tally::Tally;
 use crate::transform;
 use crate::view::{Content, Packet, View, read};
 use crate::world::{ENDING, Host, atlas};
@@ -37,70 +38,12 @@ impl Default for Checker {
     }
 }
 
-/// How the frames of a run ended.
-#[derive(Clone, Debug)]
-pub(crate) struct Tally {
-    pub(crate) sent: u64,
-    pub(crate) forwarded: u64,
-    pub(crate) replied: u64,
-    /// Frames that left the switch, answers included.
-    pub(crate) arrived: u64,
-    pub(crate) dropped: [u64; DropReason::COUNT],
-    pub(crate) undelivered: [u64; UndeliveredReason::COUNT],
-}
-
-impl Default for Tally {
-    fn default() -> Self {
-        Self {
-            sent: 0,
-            forwarded: 0,
-            replied: 0,
-            arrived: 0,
-            dropped: [0; DropReason::COUNT],
-            undelivered: [0; UndeliveredReason::COUNT],
-        }
-    }
-}
-
-/// Reasons that are given before any gate or connection is asked; with all others, the frame had come that far.
-pub(crate) fn is_before_gates(reason: DropReason) -> bool {
-    reason < DropReason::NoRoute
-        || matches!(
-            reason,
-            DropReason::UnknownNeighbour
-                | DropReason::PolicyStale
-                | DropReason::ReplyLimited
-                | DropReason::Absorbed
-        )
-}
-
-impl Tally {
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.sent += other.sent;
-        self.forwarded += other.forwarded;
-        self.replied += other.replied;
-        self.arrived += other.arrived;
-        for (mine, theirs) in self.dropped.iter_mut().zip(other.dropped) {
-            *mine += theirs;
-        }
-        for (mine, theirs) in self.undelivered.iter_mut().zip(other.undelivered) {
-            *mine += theirs;
-        }
-    }
-
-    /// Frames about which gates or connections were asked.
-    pub(crate) fn judged(&self) -> u64 {
-        let dropped = DropReason::ALL.into_iter().filter(|reason| !is_before_gates(*reason));
-        self.forwarded + dropped.map(|reason| self.dropped[reason.index()]).sum::<u64>()
-    }
-}
-
 /// What is the same for all frames of a burst.
-struct Scene<'a> {
-    rig: &'a Rig,
-    ingress: PortId,
-    sender: Option<usize>,
-    moment: Moment,
+pub(crate) struct Scene<'a> {
+    pub(crate) rig: &'a Rig,
+    pub(crate) ingress: PortId,
+    pub(crate) sender: Option<usize>,
+    pub(crate) moment: Moment,
     /// The worker has the newest snapshot.
     is_current: bool,
 }
@@ -109,6 +52,7 @@ impl Checker {
     /// A host has a new port: what it had used of its limits is forgotten.
     pub(crate) fn new_allowance(&mut self, host: usize) {
         self.allowances[host] = Allowance::of(atlas().hosts[host].limits);
+        self.model.forget_shares();
     }
 
     /// Judges a burst: `frames` were sent at `ingress`, and `outcome` is what came of them.
@@ -150,7 +94,10 @@ impl Checker {
                     self.answered(&scene, &mut left, frame, true)?;
                 }
                 End::Dropped(reason) => self.dropped(&scene, frame, *reason),
-                End::Asked(..) => return Err("a next hop was asked for where there is no uplink".into()),
+                End::Asked(reason, port) => {
+                    self.dropped(&scene, frame, *reason);
+                    self.asked(&scene, &mut left, frame, *port)?;
+                }
             }
         }
         self.copied(&scene, &mut left, &copies)?;
@@ -168,8 +115,8 @@ impl Checker {
             DropReason::DeniedEgress | DropReason::DeniedIngress | DropReason::Isolation => {
                 return self.model.refused(&packet, scene.moment);
             }
-            // Admitted, and then too long or too old to go on: its connection may stand.
-            DropReason::TtlExceeded | DropReason::TooBig => true,
+            // Admitted, and then too long or too old to go on, or without a next hop: its connection may stand.
+            DropReason::TtlExceeded | DropReason::TooBig | DropReason::NextHopUnresolved => true,
             // Admitted, but there is no room to follow its fragments.
             DropReason::FragmentTableFull | DropReason::FragmentQuota | DropReason::FragmentOverlap => {
                 is_first(&packet)
@@ -177,7 +124,8 @@ impl Checker {
             _ => false,
         };
         if is_admitted && let Ok(right) = self.model.right(&packet, frame, scene.moment) {
-            self.model.passed(&Packet { fragment: None, ..packet }, &right, scene.moment);
+            // What is dropped takes nobody's share by this count.
+            let _ = self.model.passed(&Packet { fragment: None, ..packet }, &right, scene.moment);
         }
     }
 
@@ -193,8 +141,9 @@ impl Checker {
         let view = read(frame).map_err(|why| format!("forwarded what does not hold together: {why}"))?;
         let Some(packet) = view.ip() else { return Err("forwarded what is no IP".into()) };
         own_source(sender, &view, packet)?;
-        let receiver = atlas().hosts.iter().position(|host| host.addresses.contains(&packet.destination));
-        let Some(receiver) = receiver else { return Err(format!("forwarded to {}", packet.destination)) };
+        let Some(receiver) = atlas().owner(packet.destination) else {
+            return Err(format!("forwarded to {}", packet.destination));
+        };
         let host = &atlas().hosts[receiver];
         if scene.is_current && scene.rig.ports[receiver] != Some(port) {
             return Err(format!("what is for {} went to a port that it has not", host.name));
@@ -241,7 +190,7 @@ impl Checker {
             let charged = allowance.charge([packets, bytes, connections], scene.moment.tick);
             charged.map_err(|why| format!("{} sends {why}", sender.name))?;
         }
-        self.model.passed(packet, &right, scene.moment);
+        self.model.passed(packet, &right, scene.moment)?;
         Ok(transform::fitted(&expected, packet, scene.rig.build.offloads[receiver]))
     }
 
@@ -326,6 +275,28 @@ impl Checker {
         Ok(())
     }
 
+    /// Judges the question for a next hop that left in place of `frame`: its sender may go there.
+    fn asked(
+        &mut self,
+        scene: &Scene<'_>,
+        left: &mut [(PortId, std::slice::Iter<'_, Vec<u8>>)],
+        frame: &[u8],
+        port: PortId,
+    ) -> Result<(), Violation> {
+        let asked = read(frame).map_err(|why| format!("asked for what does not hold together: {why}"))?;
+        let packet = asked.ip().ok_or("asked for what is no IP")?;
+        own_source(sender_of(scene)?, &asked, packet)?;
+        self.model.right(packet, frame, scene.moment)?;
+        let arrived = left.iter_mut().find(|(there, _)| *there == port);
+        let Some(question) = arrived.and_then(|(_, frames)| frames.next()) else {
+            let may_lack = scene.rig.build.queue < 64 || scene.rig.host_at(port).is_none();
+            return if may_lack { Ok(()) } else { Err("a question never arrived".into()) };
+        };
+        self.tally.arrived += 1;
+        question_is_right(scene.rig.host_at(port), packet.destination, question)
+            .map_err(|why| format!("{why}\n question {}", hex(question)))
+    }
+
     /// Judges what the switch itself sent back to the sender of `frame`.
     fn answered(
         &mut self,
@@ -345,7 +316,8 @@ impl Checker {
     }
 }
 
-fn sender_of(scene: &Scene<'_>) -> Result<&'static Host, Violation> {
+/// Who has the port that a frame came in by.
+pub(crate) fn sender_of(scene: &Scene<'_>) -> Result<&'static Host, Violation> {
     let sender = scene.sender.ok_or("forwarded from a port that nobody has")?;
     Ok(&atlas().hosts[sender])
 }
@@ -378,26 +350,13 @@ fn is_link_local(address: IpAddr) -> bool {
 
 /// Whether the source is the sender's own, at both layers.
 fn own_source(sender: &Host, view: &View, packet: &Packet) -> Result<(), Violation> {
-    if view.source != sender.mac {
+    if !sender.has_mac(view.source) {
         return Err(format!("{} passes as {}", sender.name, view.source));
     }
-    if !sender.addresses.contains(&packet.source) {
+    if !sender.has(packet.source) {
         return Err(format!("{} passes as {}", sender.name, packet.source));
     }
     Ok(())
-}
-
-/// Whether who asks claims nothing that is not its own.
-fn own_claims(sender: &Host, asked: &View) -> Result<(), Violation> {
-    let (mac, address) = match &asked.content {
-        Content::Arp(_, mac, address, _) => (*mac, *address),
-        Content::Ip(packet) => (asked.source, packet.source),
-    };
-    let is_own = sender.addresses.contains(&address) || address.is_unspecified();
-    match asked.source == sender.mac && mac == sender.mac && is_own {
-        true => Ok(()),
-        false => Err(format!("an answer to {}, which claims to be {address} at {mac}", sender.name)),
-    }
 }
 
 fn may_be_copied(
@@ -420,65 +379,6 @@ fn may_be_copied(
     if packet.fragment.is_some() || !atlas().admits(scene.moment.rules, packet.source, address, packet.layer4)
     {
         return Err(format!("a group frame that the evaluator refuses reached {}", receiver.name));
-    }
-    Ok(())
-}
-
-fn answer_is_right(
-    scene: &Scene<'_>,
-    asked: &[u8],
-    answer: &[u8],
-    is_refusal: bool,
-) -> Result<(), Violation> {
-    let sender = sender_of(scene)?;
-    let segment = &atlas().segments[sender.segment];
-    let view = read(answer).map_err(|why| format!("an answer that does not hold together: {why}"))?;
-    if answer[..VNET] != [0; VNET] {
-        return Err("an answer is whole".into());
-    }
-    if view.destination != sender.mac && !view.destination.is_group() {
-        return Err("an answer to somebody else's MAC".into());
-    }
-    let is_neighbour = |mac: MacAddress| {
-        mac == segment.gateway_mac
-            || atlas().hosts.iter().any(|host| {
-                host.mac == mac
-                    && host.segment == sender.segment
-                    && (!segment.isolated || host.promiscuous || sender.promiscuous || is_refusal)
-            })
-    };
-    if !is_neighbour(view.source) {
-        return Err(format!("an answer from {}", view.source));
-    }
-    let asked = read(asked).map_err(|why| format!("an answer to what does not hold together: {why}"))?;
-    own_claims(sender, &asked)?;
-    match &view.content {
-        Content::Arp(operation, mac, address, _) => {
-            let is_owner = segment.gateways.contains(address) && *mac == segment.gateway_mac
-                || atlas().hosts.iter().any(|host| host.mac == *mac && host.addresses.contains(address));
-            if *operation != 2 || !is_neighbour(*mac) || !is_owner {
-                return Err(format!("an ARP reply that {mac} has {address}"));
-            }
-        }
-        Content::Ip(packet) => {
-            if !packet.checksum_holds(answer) {
-                return Err("an answer with a wrong checksum".into());
-            }
-            let to_sender = sender.addresses.contains(&packet.destination);
-            if !to_sender && !packet.destination.is_multicast() {
-                return Err(format!("an answer to {}", packet.destination));
-            }
-            if sender.addresses.contains(&packet.source) {
-                return Err("an answer in the asker's own name".into());
-            }
-            if let Content::Ip(question) = &asked.content
-                && is_refusal
-                && packet.source != question.destination
-                && !segment.gateways.contains(&packet.source)
-            {
-                return Err(format!("a refusal in the name of {}", packet.source));
-            }
-        }
     }
     Ok(())
 }

@@ -305,13 +305,15 @@ pub(crate) fn script(frames: &[(usize, Vec<u8>)]) -> Vec<u8> {
 pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let mut random = crate::random::Random::new(1);
     let mut seeds = Vec::new();
-    for provocation in crate::provoke::PROVOCATIONS {
-        let from = atlas().host_named(provocation.host.unwrap_or("lab-1"));
+    for provocation in crate::provoke::PROVOCATIONS.iter() {
+        let from = provocation.named().unwrap_or_else(|| atlas().host_named("lab-1"));
         let mut mint = crate::hostile::Mint { random: &mut random, from, lures: &[] };
-        let frames = (provocation.make)(&mut mint);
         let name = provocation.reason.name().to_owned();
-        seeds.push(("parser", name.clone(), frames[0].clone()));
-        let frames: Vec<_> = frames.into_iter().take(8).map(|frame| (from, frame)).collect();
+        let bursts = provocation.script(&mut mint).into_iter();
+        let frames: Vec<_> = bursts
+            .flat_map(|(from, frames)| frames.into_iter().take(8).map(move |frame| (from, frame)))
+            .collect();
+        seeds.push(("parser", name.clone(), frames[0].1.clone()));
         seeds.push(("pipeline", name, script(&frames)));
     }
     let lab = PAIRS[0];

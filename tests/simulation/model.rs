@@ -4,13 +4,26 @@
 //! of packed keys, no entries to reuse, no generations. It errs on the lenient side only where the page leaves the
 //! switch a choice, and says so there.
 
+#[path = "model/fragments.rs"]
+mod fragments;
+#[path = "model/report.rs"]
+mod report;
+#[path = "model/shares.rs"]
+mod shares;
+#[path = "model/windows.rs"]
+mod windows;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use septum_rules::proto::{Layer4, Protocol};
+use septum_rules::proto::Layer4;
 
+use self::fragments::Fragments;
+use self::report::{Quoted, quoted};
+use self::shares::Shares;
+use self::windows::{FAR, Windows, distance};
 use crate::craft::{ACK, FIN, ICMP, ICMPV6, RST, SCTP, SYN, TCP, UDP};
-use crate::view::Packet;
+use crate::view::{Packet, Segment};
 use crate::world::{NO_FRAGMENTS, atlas};
 
 /// Ticks in a second.
@@ -25,10 +38,6 @@ const ANSWERED: u32 = 120 * SECOND;
 const QUERY: u32 = 30 * SECOND;
 const ASSOCIATED: u32 = 210 * SECOND;
 const GENERIC: u32 = 600 * SECOND;
-/// How long later fragments may follow their first.
-const FRAGMENTS: u32 = 30 * SECOND;
-/// Further from the next number than any window here, and a super-frame.
-const FAR: u32 = 1 << 18;
 
 /// An end of a connection: address, and port, identifier or type.
 type End = (IpAddr, u16);
@@ -59,14 +68,7 @@ struct Connection {
     is_reset: bool,
     /// The sequence number behind what each side has sent.
     next: [Option<u32>; 2],
-}
-
-#[derive(Clone, Debug)]
-struct Followed {
-    /// Bytes of the first fragment.
-    reach: u16,
-    since: u32,
-    basis: Basis,
+    windows: Windows,
 }
 
 /// By whom and when a packet is judged.
@@ -96,7 +98,8 @@ pub(crate) enum Right {
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     connections: HashMap<Key, Connection>,
-    fragments: HashMap<(IpAddr, IpAddr, u8, u32), Followed>,
+    fragments: Fragments,
+    shares: Shares,
 }
 
 /// What an ICMP message is: the query's type if it asks or answers.
@@ -156,6 +159,13 @@ fn stands(moment: Moment, (source, destination, layer4): Basis) -> bool {
         .any(|rules| atlas().rules[rules].keeps || atlas().admits(rules, source, destination, layer4))
 }
 
+/// The host that answers for a connection: its opener, or whom somebody behind an uplink opens it to.
+fn answerable(packet: &Packet) -> usize {
+    let owner = |address| atlas().owner(address);
+    let opener = owner(packet.source).filter(|host| atlas().hosts[*host].network.is_none());
+    opener.or_else(|| owner(packet.destination)).expect("it was forwarded to somebody")
+}
+
 impl Connection {
     fn lifetime(&self, protocol: u8) -> u32 {
         match protocol {
@@ -181,25 +191,12 @@ impl Model {
     /// Whether a packet may pass to the one workload that has its destination address.
     pub(crate) fn right(&self, packet: &Packet, frame: &[u8], moment: Moment) -> Result<Right, String> {
         let (source, destination, layer4) = (packet.source, packet.destination, packet.layer4);
-        if let Some((identification, offset, ..)) = packet.fragment {
+        if let Some((_, offset, ..)) = packet.fragment {
             if moment.rules == NO_FRAGMENTS {
                 return Err("a fragment passes a policy that refuses fragments".into());
             }
             if offset != 0 {
-                let followed = self.fragments.get(&fragment_key(packet, identification));
-                return match followed {
-                    None => Err("a fragment whose first never passed".into()),
-                    Some(first) if moment.tick - first.since > FRAGMENTS => {
-                        Err("a fragment that comes too late".into())
-                    }
-                    Some(first) if offset < first.reach => {
-                        Err("a fragment that reaches into the first".into())
-                    }
-                    Some(first) if !stands(moment, first.basis) => {
-                        Err("a fragment of what is not admitted any more".into())
-                    }
-                    Some(_) => Ok(Right::Follows),
-                };
+                return self.fragments.right(packet, moment).map(|()| Right::Follows);
             }
         }
         if matches!(part_of(layer4), Some(Part::Reports)) {
@@ -212,17 +209,25 @@ impl Model {
         if let Some(connection) = self.live(&key, moment.tick) {
             let from_opener = connection.opened_up == up;
             // Both sides may open at once; else the answering side's right to open was never judged.
-            let is_under_way =
-                connection.is_established || connection.is_reset || connection.finished != [false; 2];
-            let is_other_opening = is_syn && !from_opener && is_under_way;
+            let is_other_opening = is_syn && !from_opener && connection.windows.is_settled;
             if !is_other_opening && stands(moment, connection.basis) {
-                return Ok(Right::Belongs);
+                let is_outside = |segment: Segment| {
+                    segment.flags & SYN == 0
+                        && connection.windows.excludes(usize::from(!from_opener), segment.sequence)
+                };
+                return match atlas().rules[moment.rules].is_strict && packet.tcp.is_some_and(is_outside) {
+                    true => Err("a segment far outside its window".into()),
+                    false => Ok(Right::Belongs),
+                };
             }
         }
         let may_open = match part_of(layer4) {
             Some(Part::Answers(_)) => false,
             Some(_) => true,
-            None => packet.protocol != TCP || is_syn,
+            None if packet.protocol == TCP => is_syn,
+            // RFC 9260: an association opens with INIT, alone.
+            None if packet.protocol == SCTP => frame.get(packet.transport + 12) == Some(&1),
+            None => true,
         };
         match may_open {
             true if admits() => Ok(Right::Opens),
@@ -233,14 +238,24 @@ impl Model {
 
     fn right_of_report(&self, packet: &Packet, frame: &[u8], moment: Moment) -> Result<Right, String> {
         let quoted = quoted(&frame[..packet.end], packet).ok_or("an error that quotes nothing")?;
-        let (source, destination, layer4, identifier) = quoted;
-        if source != packet.destination || destination != packet.source {
+        let Quoted { source, destination, layer4, identifier, sequence } = quoted;
+        // Routers behind an uplink may speak of what they carry.
+        let is_on_path = atlas().owner(destination).is_some_and(|owner| {
+            let host = &atlas().hosts[owner];
+            host.network.is_some() && host.has(packet.source)
+        });
+        if source != packet.destination || (destination != packet.source && !is_on_path) {
             return Err("an error about a packet of somebody else's".into());
         }
-        let (key, _) = key_of(source, destination, layer4, identifier);
-        match self.live(&key, moment.tick) {
-            Some(connection) if stands(moment, connection.basis) => Ok(Right::Reports),
-            _ => Err("an error about no live connection".into()),
+        let (key, up) = key_of(source, destination, layer4, identifier);
+        let Some(connection) = self.live(&key, moment.tick).filter(|it| stands(moment, it.basis)) else {
+            return Err("an error about no live connection".into());
+        };
+        let side = usize::from(connection.opened_up != up);
+        let was_not_sent = sequence.is_some_and(|sequence| connection.windows.excludes(side, sequence));
+        match atlas().rules[moment.rules].is_strict && was_not_sent {
+            true => Err("an error about a segment that was never sent".into()),
+            false => Ok(Right::Reports),
         }
     }
 
@@ -249,27 +264,39 @@ impl Model {
         !matches!(part_of(packet.layer4), Some(Part::Other))
     }
 
-    /// Takes note that a packet passed by this right.
-    pub(crate) fn passed(&mut self, packet: &Packet, right: &Right, moment: Moment) {
-        if matches!(right, Right::Follows | Right::Reports) {
-            return;
-        }
+    /// Takes note that a packet passed by this right; says if its sender has more than its share then.
+    pub(crate) fn passed(&mut self, packet: &Packet, right: &Right, moment: Moment) -> Result<(), String> {
         let (source, destination, layer4) = (packet.source, packet.destination, packet.layer4);
         let (key, up) = key_of(source, destination, layer4, packet.identifier);
         let mut basis = (source, destination, layer4);
-        if !matches!(part_of(layer4), Some(Part::Other)) {
-            if *right == Right::Opens {
-                self.connections.insert(key, Connection::opened(basis, up, moment.tick));
-            }
-            if let Some(connection) = self.connections.get_mut(&key) {
-                basis = connection.basis;
-                connection.advance(packet, up, moment.tick);
+        match right {
+            Right::Reports => return Ok(()),
+            Right::Follows => {}
+            _ if matches!(part_of(layer4), Some(Part::Other)) => {}
+            _ => {
+                let is_fresh = self.live(&key, moment.tick).is_none();
+                if *right == Right::Opens {
+                    let windows = if is_fresh { Windows::default() } else { Windows::DOUBTFUL };
+                    let opened = Connection { windows, ..Connection::opened(basis, up, moment.tick) };
+                    self.connections.insert(key, opened);
+                }
+                if let Some(connection) = self.connections.get_mut(&key) {
+                    basis = connection.basis;
+                    connection.advance(packet, up, moment);
+                }
+                match *right == Right::Opens && is_fresh {
+                    true => self.shares.opened(answerable(packet), key, moment)?,
+                    false => self.shares.continued(key),
+                }
             }
         }
-        if let Some((identification, 0, _, reach)) = packet.fragment {
-            let followed = Followed { reach, since: moment.tick, basis };
-            self.fragments.insert(fragment_key(packet, identification), followed);
-        }
+        self.fragments.passed(packet, basis, moment.tick);
+        Ok(())
+    }
+
+    /// A port has come: its shares begin anew.
+    pub(crate) fn forget_shares(&mut self) {
+        self.shares.forget();
     }
 
     /// Takes note that the gates refused a packet: if its connection does not stand any more, it has ended.
@@ -290,7 +317,7 @@ impl Model {
     /// Forgets what is over, so that a long run stays small.
     pub(crate) fn sweep(&mut self, now: u32) {
         self.connections.retain(|key, connection| now - connection.seen <= connection.lifetime(key.protocol));
-        self.fragments.retain(|_, first| now - first.since <= FRAGMENTS);
+        self.fragments.sweep(now);
     }
 }
 
@@ -306,14 +333,19 @@ impl Connection {
             is_established: false,
             is_reset: false,
             next: [None; 2],
+            windows: Windows::default(),
         }
     }
 
-    fn advance(&mut self, packet: &Packet, up: bool, now: u32) {
+    fn advance(&mut self, packet: &Packet, up: bool, moment: Moment) {
+        let now = moment.tick;
         let side = usize::from(up != self.opened_up);
+        if let Some(segment) = packet.tcp {
+            self.windows.passed(packet, segment, side, atlas().rules[moment.rules].is_strict);
+        }
         // What is far outside every window may pass, and tells nothing of the connection.
         let is_stray = packet.tcp.is_some_and(|segment| {
-            let far = |next| (segment.sequence.wrapping_sub(next) as i32).unsigned_abs() > FAR;
+            let far = |next| distance(segment.sequence, next) > FAR;
             segment.flags & SYN == 0 && self.next[side].is_some_and(far)
         });
         if is_stray {
@@ -324,7 +356,7 @@ impl Connection {
         let Some(segment) = packet.tcp else { return };
         let flags = segment.flags;
         if flags & (SYN | ACK) == SYN && side == 0 && (self.is_reset || self.finished != [false; 2]) {
-            *self = Self::opened(self.basis, self.opened_up, now);
+            *self = Self { windows: Windows::DOUBTFUL, ..Self::opened(self.basis, self.opened_up, now) };
             self.spoken[0] = true;
         }
         self.synchronised[side] |= flags & SYN != 0;
@@ -336,35 +368,4 @@ impl Connection {
         self.is_established |= self.synchronised == [true; 2] && side == 0 && flags & (SYN | RST) == 0;
         self.next[side] = Some(segment.sequence.wrapping_add(segment.length));
     }
-}
-
-fn fragment_key(packet: &Packet, identification: u32) -> (IpAddr, IpAddr, u8, u32) {
-    // IPv6 tells fragments apart without the protocol (RFC 8200 section 4.5).
-    let protocol = if packet.source.is_ipv4() { packet.protocol } else { 0 };
-    (packet.source, packet.destination, protocol, identification)
-}
-
-/// What an ICMP error quotes: addresses, layer 4, an echo's identifier.
-fn quoted(frame: &[u8], packet: &Packet) -> Option<(IpAddr, IpAddr, Layer4, u16)> {
-    let inner = frame.get(packet.transport + 8..)?;
-    let (source, destination, protocol, transport) = match packet.source {
-        IpAddr::V4(_) => {
-            let header = usize::from(inner.first()? & 0xf) * 4;
-            let address = |at: usize| <[u8; 4]>::try_from(inner.get(at..at + 4)?).ok().map(IpAddr::from);
-            (address(12)?, address(16)?, *inner.get(9)?, inner.get(header..)?)
-        }
-        IpAddr::V6(_) => {
-            let address = |at: usize| <[u8; 16]>::try_from(inner.get(at..at + 16)?).ok().map(IpAddr::from);
-            (address(8)?, address(24)?, *inner.get(6)?, inner.get(40..)?)
-        }
-    };
-    let number = |at: usize| Some(u16::from_be_bytes([*transport.get(at)?, *transport.get(at + 1)?]));
-    let layer4 = match protocol {
-        TCP | UDP | SCTP => Layer4::ports(Protocol(protocol), number(0)?, number(2)?),
-        ICMP | ICMPV6 => Layer4::icmp(Protocol(protocol), *transport.first()?, *transport.get(1)?),
-        _ => Layer4::bare(Protocol(protocol)),
-    };
-    let is_echo = matches!((protocol, transport.first()), (ICMP, Some(0 | 8)) | (ICMPV6, Some(128 | 129)));
-    let identifier = if is_echo { number(4)? } else { 0 };
-    Some((source, destination, layer4, identifier))
 }

@@ -23,6 +23,9 @@ const NOON_MS: u64 = 1_781_524_800_000;
 
 const DAY_MS: u64 = 86_400_000;
 
+/// Connections in a table that is soon full.
+pub(crate) const SMALL_TABLE: usize = 64;
+
 /// How one run's switch is built.
 #[derive(Clone, Debug)]
 pub(crate) struct Build {

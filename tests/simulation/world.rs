@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
-use septum::directory::gateway_mac;
+use septum::directory::{gateway_mac, uplink_port};
 use septum::snapshot::CompiledPolicy;
+use septum_rules::conntrack::TcpTracking;
 use septum_rules::date::Date;
 use septum_rules::load::load_text;
 use septum_rules::mac::MacAddress;
 use septum_rules::oracle::Oracle;
-use septum_rules::policy::{Established, Policy};
+use septum_rules::policy::{Established, Network, Policy, Uplink};
 use septum_rules::proto::Layer4;
 use septum_rules::workload::Limits;
 
@@ -23,13 +24,16 @@ pub(crate) const BASE: &str = include_str!("policy.toml");
 /// The day on which everything happens, and its noon in milliseconds since 1970.
 pub(crate) const TODAY: &str = "2026-06-15";
 
-/// A workload as its neighbours know it.
+/// A workload as its neighbours know it; or what lives behind an uplink, for which one router speaks.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
+    /// Of the port.
     pub(crate) name: String,
     pub(crate) mac: MacAddress,
-    /// As declared, then the link-local address of its MAC.
+    /// As declared, then the link-local address of its MAC; behind an uplink, some that speak.
     pub(crate) addresses: Vec<IpAddr>,
+    /// Behind an uplink: all that live there.
+    pub(crate) network: Option<Network>,
     pub(crate) segment: usize,
     pub(crate) mtu: usize,
     pub(crate) promiscuous: bool,
@@ -40,9 +44,24 @@ impl Host {
     pub(crate) fn address(&self, ipv4: bool) -> Option<IpAddr> {
         self.addresses.iter().copied().find(|address| address.is_ipv4() == ipv4)
     }
+
+    /// Whether an address is its own.
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        let is_the_switch = || atlas().segments[self.segment].gateways.contains(&address);
+        let lives_there = |network: &Network| network.contains(address) && !is_the_switch();
+        self.addresses.contains(&address) || self.network.as_ref().is_some_and(lives_there)
+    }
+
+    /// Whether it may send from a MAC: who lives behind an uplink has any but those of groups and of the switch.
+    pub(crate) fn has_mac(&self, mac: MacAddress) -> bool {
+        match self.network {
+            Some(_) => !mac.is_group() && mac != atlas().segments[self.segment].gateway_mac,
+            None => mac == self.mac,
+        }
+    }
 }
 
-/// A segment as its members know it.
+/// A segment as its members know it. The link of an uplink is one too: of its router alone, and the switch.
 #[derive(Clone, Debug)]
 pub(crate) struct Segment {
     pub(crate) gateway_mac: MacAddress,
@@ -57,6 +76,10 @@ pub(crate) struct Rules {
     pub(crate) compiled: CompiledPolicy,
     oracle: Oracle<'static>,
     pub(crate) keeps: bool,
+    /// Segments outside their windows are refused.
+    pub(crate) is_strict: bool,
+    /// Connections that a workload may have, and how many of them half-open.
+    pub(crate) shares: [usize; 2],
 }
 
 /// What all seeds share.
@@ -67,7 +90,7 @@ pub(crate) struct Atlas {
 }
 
 /// (name, [(text, its replacement)]): the policies between which a run changes.
-const VARIANTS: [(&str, &[(&str, &str)]); 7] = [
+const VARIANTS: [(&str, &[(&str, &str)]); 8] = [
     ("base", &[]),
     (
         "web cut off, no ping",
@@ -88,6 +111,15 @@ const VARIANTS: [(&str, &[(&str, &str)]); 7] = [
     ),
     ("refusals are told", &[("deny_with = \"drop\"", "deny_with = \"reject\"")]),
     ("ends today", &[("allow = [\"tcp/22\"]\n", "allow = [\"tcp/22\"]\nexpires = \"2026-06-15\"\n")]),
+    (
+        "strict windows, small shares",
+        &[
+            ("tcp = \"loose\"", "tcp = \"strict\""),
+            ("connections_per_workload = 131072", "connections_per_workload = 40"),
+            ("half_open_per_workload = 4096", "half_open_per_workload = 20"),
+            ("fragments_per_workload = 512", "fragments_per_workload = 4"),
+        ],
+    ),
 ];
 
 /// The base policy.
@@ -96,6 +128,8 @@ pub(crate) const PLAIN: usize = 0;
 pub(crate) const NO_FRAGMENTS: usize = 3;
 /// The variant that is stale once its day is over.
 pub(crate) const ENDING: usize = 6;
+/// The variant that is strict about windows, and leaves each workload few connections and fragments.
+pub(crate) const STRICT: usize = 7;
 
 static ATLAS: LazyLock<Atlas> = LazyLock::new(|| {
     let rules: Vec<_> = VARIANTS.iter().map(|(name, changes)| Rules::new(name, changes)).collect();
@@ -121,7 +155,11 @@ impl Rules {
         // Lives as long as the process; the evaluator borrows it.
         let policy: &'static Policy = Box::leak(Box::new((*compiled.policy).clone()));
         let keeps = policy.settings.established == Established::Keep;
-        Self { name, compiled, oracle: Oracle::new(policy, today), keeps }
+        let conntrack = &policy.settings.conntrack;
+        let is_strict = conntrack.tcp == TcpTracking::Strict;
+        let shares = [conntrack.connections_per_workload, conntrack.half_open_per_workload];
+        let shares = shares.map(|share| share as usize);
+        Self { name, compiled, oracle: Oracle::new(policy, today), keeps, is_strict, shares }
     }
 
     /// Whether the reference evaluator admits the packet that opens this flow.
@@ -136,13 +174,27 @@ fn hosts(policy: &Policy) -> Vec<Host> {
         name: workload.name.to_string(),
         mac: workload.mac.expect("every workload of the simulation has a MAC"),
         addresses: workload.all_addresses().collect(),
+        network: None,
         segment: workload.segment.index(),
         mtu: usize::from(policy.segments[workload.segment.index()].mtu),
         promiscuous: workload.promiscuous,
         limits: workload.limits,
     };
-    policy.workloads.iter().map(host).collect()
+    let outside = policy.uplinks.iter().zip(policy.segments.len()..).map(|(uplink, segment)| Host {
+        name: uplink_port(&uplink.name).to_string(),
+        mac: uplink.neighbours[0].1,
+        addresses: OUTSIDE.map(|address| address.parse().expect("an address")).into(),
+        network: Some(policy.networks[uplink.networks[0].index()].clone()),
+        segment,
+        mtu: usize::from(uplink.mtu),
+        promiscuous: false,
+        limits: Limits::default(),
+    });
+    policy.workloads.iter().map(host).chain(outside).collect()
 }
+
+/// Some who live behind the uplink.
+const OUTSIDE: [&str; 4] = ["10.99.1.1", "10.99.2.2", "fd00:99:1::1", "fd00:99:2::2"];
 
 fn segments(policy: &Policy) -> Vec<Segment> {
     let segment = |segment: &septum_rules::segment::Segment| Segment {
@@ -151,7 +203,13 @@ fn segments(policy: &Policy) -> Vec<Segment> {
         broadcast: segment.subnets.iter().map(|subnet| subnet.last()).find(IpAddr::is_ipv4),
         isolated: segment.isolated,
     };
-    policy.segments.iter().map(segment).collect()
+    let link = |uplink: &Uplink| Segment {
+        gateway_mac: gateway_mac(&uplink_port(&uplink.name)),
+        gateways: uplink.addresses.iter().map(|(address, _)| *address).collect(),
+        broadcast: None,
+        isolated: false,
+    };
+    policy.segments.iter().map(segment).chain(policy.uplinks.iter().map(link)).collect()
 }
 
 /// (policy, source, destination, layer 4): a question to the evaluator.
@@ -177,6 +235,11 @@ impl Atlas {
 
     pub(crate) fn segment_of(&self, host: usize) -> &Segment {
         &self.segments[self.hosts[host].segment]
+    }
+
+    /// Whose an address is.
+    pub(crate) fn owner(&self, address: IpAddr) -> Option<usize> {
+        self.hosts.iter().position(|host| host.has(address))
     }
 
     pub(crate) fn host_named(&self, name: &str) -> usize {
