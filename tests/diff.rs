@@ -5,7 +5,7 @@
 //! size; `SEPTUM_SEED` the seed. The full size:
 //!
 //! ```text
-//! SEPTUM_DIFF_PACKETS=100000 cargo test --release -p septum-classifier --test diff
+//! SEPTUM_DIFF_PACKETS=100000 cargo test --release -p septum-classifier --test diff -- --nocapture what_is_reported
 //! ```
 
 #[path = "support/policies.rs"]
@@ -23,11 +23,12 @@ mod names;
 mod small;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use changes::changed;
 use policies::{packets, parties, policy, today};
 use proptest::strategy::{Strategy, ValueTree};
-use random::{Random, runner, size};
+use random::{Random, part_of, runner, size};
 use septum_classifier::diff::{ChangedRegion, Comparison, DecidedBy, Difference, GateJudgement, Judgement};
 use septum_classifier::{Budget, Classifier};
 use septum_rules::endpoint::{Endpoint, Party};
@@ -122,17 +123,25 @@ impl<'p> Pair<'p> {
         }
     }
 
-    /// A packet that differs lies in exactly one region, which says what becomes of it; one that does not in none.
-    fn check_packet(&self, difference: &Difference, source: IpAddr, destination: IpAddr, layer4: Layer4) {
+    /// A packet that differs lies in exactly one region, which says what becomes of it; one that does not in none. Whether
+    /// it differs.
+    fn check_packet(
+        &self,
+        difference: &Difference,
+        source: IpAddr,
+        destination: IpAddr,
+        layer4: Layer4,
+    ) -> bool {
         let ends = [self.at(source), self.at(destination)];
         if !exists(ends, layer4) {
-            return;
+            return false;
         }
         let decisions = self.decide(ends, layer4);
         let holds = |region: &&ChangedRegion| region.contains(source, destination, layer4);
         let regions: Vec<&ChangedRegion> = difference.regions.iter().filter(holds).collect();
         let told = || format!("{source} -> {destination} {layer4:?}: {decisions:?}, {regions:?}");
-        assert_eq!(regions.len(), usize::from(self.differs(&decisions)), "{}", told());
+        let differs = self.differs(&decisions);
+        assert_eq!(regions.len(), usize::from(differs), "{}", told());
         for region in &regions {
             assert!(
                 agrees(region.before, &decisions[0]) && agrees(region.after, &decisions[1]),
@@ -140,6 +149,7 @@ impl<'p> Pair<'p> {
                 told()
             );
         }
+        differs
     }
 }
 
@@ -160,49 +170,68 @@ fn boundaries(pair: &Pair<'_>) -> (Vec<IpAddr>, Vec<Layer4>) {
     (addresses, layer4)
 }
 
+/// Compares the pair of that number, and looks at so many packets of it. How many regions differ, and how many packets did.
+fn check_pair(seed: u64, number: usize, count: usize) -> (usize, usize) {
+    let mut runner = part_of(seed, number as u64);
+    let before = policy().new_tree(&mut runner).expect("a policy").current();
+    let other = policy().new_tree(&mut runner).expect("a policy").current();
+    let mut random = Random::new(&mut runner);
+    // Most changes are small; some pairs have nothing in common.
+    let after = if number.is_multiple_of(4) { other } else { changed(&before, &other, &mut random) };
+    let pair = Pair::new(&before, &after, number.is_multiple_of(3));
+    let difference = differ(&before, &after, pair.deciders);
+    pair.check_witnesses(&difference);
+    let (addresses, packets) = boundaries(&pair);
+    let mut differing = 0;
+    for at in 0..count {
+        // Half at the boundaries, half anywhere.
+        let mut address = |other: Option<IpAddr>| match random.below(2) + at % 2 {
+            0 => {
+                let bits = u128::from(random.next()) << 64 | u128::from(random.next());
+                let ipv4 = other.map_or(bits & 1 == 0, |other| other.is_ipv4());
+                if ipv4 { Ipv4Addr::from_bits(bits as u32).into() } else { Ipv6Addr::from_bits(bits).into() }
+            }
+            _ => addresses[random.below(addresses.len())],
+        };
+        let source = address(None);
+        let mut destination = address(Some(source));
+        while destination.is_ipv4() != source.is_ipv4() {
+            destination = address(Some(source));
+        }
+        let layer4 = match random.below(3) {
+            0 => Layer4::ports(Protocol::TCP, random.next() as u16, random.next() as u16),
+            _ => packets[random.below(packets.len())],
+        };
+        differing += usize::from(pair.check_packet(&difference, source, destination, layer4));
+    }
+    (difference.regions.len(), differing)
+}
+
 #[test]
 fn what_is_reported_differs_and_what_differs_is_reported() {
     let (pairs, count) = (size("SEPTUM_DIFF_PAIRS", 1_000), size("SEPTUM_DIFF_PACKETS", 500));
-    let mut runner = runner(size("SEPTUM_SEED", 1) as u64);
-    let (mut regions, mut differing) = (0, 0);
-    for number in 0..pairs {
-        let before = policy().new_tree(&mut runner).expect("a policy").current();
-        let other = policy().new_tree(&mut runner).expect("a policy").current();
-        let mut random = Random::new(&mut runner);
-        // Most changes are small; some pairs have nothing in common.
-        let after = if number % 4 == 0 { other } else { changed(&before, &other, &mut random) };
-        let pair = Pair::new(&before, &after, number % 3 == 0);
-        let difference = differ(&before, &after, pair.deciders);
-        pair.check_witnesses(&difference);
-        regions += difference.regions.len();
-        differing += usize::from(!difference.is_empty());
-        let (addresses, packets) = boundaries(&pair);
-        for at in 0..count {
-            // Half at the boundaries, half anywhere.
-            let mut address = |other: Option<IpAddr>| match random.below(2) + at % 2 {
-                0 => {
-                    let bits = u128::from(random.next()) << 64 | u128::from(random.next());
-                    let ipv4 = other.map_or(bits & 1 == 0, |other| other.is_ipv4());
-                    if ipv4 {
-                        Ipv4Addr::from_bits(bits as u32).into()
-                    } else {
-                        Ipv6Addr::from_bits(bits).into()
-                    }
-                }
-                _ => addresses[random.below(addresses.len())],
-            };
-            let source = address(None);
-            let mut destination = address(Some(source));
-            while destination.is_ipv4() != source.is_ipv4() {
-                destination = address(Some(source));
-            }
-            let layer4 = match random.below(3) {
-                0 => Layer4::ports(Protocol::TCP, random.next() as u16, random.next() as u16),
-                _ => packets[random.below(packets.len())],
-            };
-            pair.check_packet(&difference, source, destination, layer4);
-        }
-    }
+    let seed = size("SEPTUM_SEED", 1) as u64;
+    eprintln!("SEPTUM_SEED={seed}");
+    let next = AtomicUsize::new(0);
+    let take_pairs = || {
+        let numbers = std::iter::from_fn(|| {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            (number < pairs).then_some(number)
+        });
+        numbers.map(|number| check_pair(seed, number, count)).collect::<Vec<_>>()
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let found: Vec<(usize, usize)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(take_pairs)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no pair fails")).collect()
+    });
+    let regions: usize = found.iter().map(|(regions, _)| regions).sum();
+    let differing = found.iter().filter(|(regions, _)| *regions > 0).count();
+    let packets: usize = found.iter().map(|(_, packets)| packets).sum();
+    println!(
+        "{pairs} pairs of policies, of which {differing} differ, in {regions} regions; {count} packets each, of which {packets} \
+         differ, each in one region that says what becomes of it"
+    );
     // The pairs are worth comparing.
     assert!(
         regions > pairs && differing * 2 > pairs,

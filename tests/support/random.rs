@@ -11,8 +11,14 @@ pub(crate) fn size(name: &str, default: usize) -> usize {
 /// Strategies of this seed.
 pub(crate) fn runner(seed: u64) -> TestRunner {
     eprintln!("SEPTUM_SEED={seed}");
+    part_of(seed, 0)
+}
+
+/// Strategies of a part of a test that has this seed: parts are independent, so they may run side by side.
+pub(crate) fn part_of(seed: u64, part: u64) -> TestRunner {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8..16].copy_from_slice(&part.to_le_bytes());
     TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
 }
 

@@ -191,7 +191,10 @@ pub(super) fn compile<K: Key>(items: &[Item<K>], limits: &FilterLimits) -> Resul
         return Err(FilterError::Table { table: "wide prefixes", limit: Record::MOST_WIDE as usize });
     }
 
-    let mut programs = Programs::new(&classes, &services, &service_of, limits, highest);
+    let mut programs = {
+        let is_dense = wide.len() == items.len();
+        Programs::new(&classes, &services, &service_of, limits, highest, is_dense)
+    };
     let mut left = limits.applications;
     let pairs = Part { rows: &pair_rows, columns: &pair_columns, filters: narrow }.cells(
         sources,

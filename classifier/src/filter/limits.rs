@@ -11,8 +11,11 @@ pub struct FilterLimits {
     /// How often a filter may be put into the list of a cell: the work of the compile, and what bounds nested
     /// prefixes.
     pub applications: u64,
-    /// Entries of any one table (at most 2^24, offsets being 24 bits where they are packed).
+    /// Entries of any one table but patterns (at most 2^24, offsets being 24 bits where they are packed).
     pub table_entries: usize,
+    /// Bytes of all patterns: one for each service class, and list of services that some pair of prefixes has (at most
+    /// 2^31). Bounds sets whose pairs have long lists, each another.
+    pub pattern_entries: usize,
 }
 
 impl Default for FilterLimits {
@@ -22,6 +25,7 @@ impl Default for FilterLimits {
             service_combinations: 1 << 20,
             applications: 1 << 24,
             table_entries: 1 << 24,
+            pattern_entries: 1 << 26,
         }
     }
 }
@@ -67,7 +71,7 @@ pub enum FilterError {
     Table {
         /// Which table.
         table: &'static str,
-        /// [`FilterLimits::table_entries`], or what its offsets can name.
+        /// [`FilterLimits::table_entries`], [`FilterLimits::pattern_entries`], or what its offsets can name.
         limit: usize,
     },
 }

@@ -49,8 +49,8 @@ impl<T> super::Family<T> {
         T: Intervals<A>,
     {
         let tables = &self.tables;
-        let source = tables.source(self.sources.interval(tuple.source));
-        let destination = tables.destination(self.destinations.interval(tuple.destination));
+        let source = self.sources.interval(tuple.source);
+        let destination = self.destinations.interval(tuple.destination);
         let class = tables.services().class(tuple.protocol, tuple.source_port, tuple.destination_port);
         FilterMatch(tables.rank(source, destination, class))
     }

@@ -20,8 +20,10 @@ pub(super) struct Programs<'a> {
     /// By rank.
     service_of: &'a [u32],
     rank_bits: u32,
+    /// Services that a cell of one filter can name.
     service_limit: u32,
     limit: usize,
+    pattern_limit: usize,
     lists: Interner<u32>,
     list_pool: Vec<u32>,
     shapes: Interner<u32>,
@@ -55,12 +57,14 @@ fn first_matches(classes: &ServiceClasses, shape: &[u32], mut write: impl FnMut(
 }
 
 impl<'a> Programs<'a> {
+    /// `is_dense`: single filters are programs too, so that there is one kind of cell.
     pub(super) fn new(
         classes: &'a ServiceClasses,
         services: &'a [Service],
         service_of: &'a [u32],
         limits: &FilterLimits,
         filters: usize,
+        is_dense: bool,
     ) -> Self {
         let rank_bits = filters.max(2).next_power_of_two().ilog2();
         let limit = limits.table_entries;
@@ -69,8 +73,9 @@ impl<'a> Programs<'a> {
             services,
             service_of,
             rank_bits,
-            service_limit: 1 << (31 - rank_bits),
+            service_limit: if is_dense { 0 } else { 1 << (31 - rank_bits) },
             limit,
+            pattern_limit: limits.pattern_entries.min(1 << 31),
             lists: Interner::new("lists", limit),
             list_pool: vec![NONE],
             shapes: Interner::new("shapes", limit),
@@ -134,8 +139,8 @@ impl<'a> Programs<'a> {
     /// Writes the present shape down class by class.
     fn add_pattern(&mut self) -> Result<(), FilterError> {
         let start = self.patterns.len();
-        if start + self.classes.count as usize > self.limit {
-            return Err(FilterError::Table { table: "patterns", limit: self.limit });
+        if start + self.classes.count as usize > self.pattern_limit {
+            return Err(FilterError::Table { table: "patterns", limit: self.pattern_limit });
         }
         self.patterns.resize(start + self.classes.count as usize, 0);
         let pattern = &mut self.patterns[start..];

@@ -19,6 +19,8 @@ const BINS: usize = THRESHOLDS.len();
 const PART: u64 = 60_000;
 /// A cell of the pair map takes as much room as so many of the other tables.
 const PAIR: u64 = 4;
+/// A wide table of so many cells alone is dense (`crate::simd`): looking into it costs least of all.
+const DENSE: u64 = 1 << 19;
 /// A cell costs about as much as so many filters in the lists of cells.
 const LISTED: u64 = 64;
 
@@ -124,6 +126,8 @@ pub(super) fn choose<K: Key>(sources: Side<'_, K>, destinations: Side<'_, K>) ->
                 PAIR * cells[0] + cells[1].max(parts[1] * rows) + cells[2].max(parts[2] * columns) + table;
             let applications = cells.iter().sum::<u64>();
             let looked_into = parts.iter().filter(|part| **part > 0).count() as u64;
+            let is_dense = parts[3] == filters as u64 && table <= DENSE;
+            let written = if is_dense { 0 } else { written };
             let cost = written + applications / LISTED + looked_into * PART.max(filters as u64);
             if best.is_none_or(|(least, _)| cost < least) {
                 best = Some((cost, Split { source, destination, applications }));

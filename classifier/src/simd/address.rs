@@ -1,38 +1,31 @@
-//! IPv4 address to interval: a search among sorted boundaries, sixteen at a time.
+//! IPv4 address to interval.
 //!
-//! The addresses are cut into intervals, numbered in order; the number of boundaries that an address has reached
-//! is its interval. The boundaries stand in blocks of sixteen, one cache line each, and above them stand levels of
-//! separators, sixteen a block and so seventeen children: a static B+ tree without pointers (Khuong and Morin, "Array
-//! Layouts for Comparison-Based Searching", 2017, compare such layouts). Four bytes a boundary: what a thousand
-//! prefixes need stays in the first-level cache. Cost: one comparison of sixteen a level; three levels up to
-//! 4,624 boundaries, four up to 78,608, five up to 1.3 million.
+//! The addresses are cut into intervals, numbered in order; the number of boundaries that an address has reached is its
+//! interval. Two forms: `rooted` where few boundaries share an upper half, `searched` where many do, or where there are so
+//! few in all that a search stays in the first-level cache.
 
-/// Boundaries of one block.
-pub(super) const KEYS: usize = 16;
-/// Blocks below one block.
-const CHILDREN: usize = KEYS + 1;
-/// Levels of the largest table.
-pub(super) const MOST_LEVELS: usize = 8;
+pub(super) mod rooted;
+pub(super) mod searched;
 
-/// Boundary - 1, with the sign bit flipped so that a signed comparison orders them; places without a boundary
-/// hold the greatest key, which no address exceeds.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-pub(super) struct Block(pub(super) [i32; KEYS]);
+use self::rooted::Rooted;
+use self::searched::Searched;
 
-/// An address as keys have it.
-#[inline(always)]
-pub(super) fn key(address: u32) -> i32 {
-    (address ^ 1 << 31) as i32
+/// A search among so few boundaries costs no more than a root.
+const FEW: usize = 272;
+
+/// Boundaries between intervals: above zero, in rising order.
+type Boundaries = [u32];
+
+#[derive(Clone, Debug)]
+pub(super) enum Form {
+    Rooted(Rooted),
+    Searched(Searched),
 }
 
 /// The table.
 #[derive(Clone, Debug)]
 pub(crate) struct AddressTable {
-    /// All levels, the topmost first: it is one block.
-    pub(super) blocks: Box<[Block]>,
-    /// Where each level begins.
-    pub(super) levels: Box<[u32]>,
+    pub(super) form: Form,
     intervals: u32,
 }
 
@@ -43,29 +36,10 @@ impl AddressTable {
     /// When they do not begin with zero or do not rise.
     pub(crate) fn build(firsts: &[u32]) -> Self {
         assert!(firsts.first() == Some(&0) && firsts.is_sorted_by(|left, right| left < right));
-        let keys: Vec<i32> = firsts[1..].iter().map(|first| key(first - 1)).collect();
-        let padded = |keys: &mut dyn Iterator<Item = i32>| {
-            Block(std::array::from_fn(|_| keys.next().unwrap_or(i32::MAX)))
-        };
-        // From the lowest level up; the least key of each block is what separates it from the one before.
-        let mut levels = vec![keys.chunks(KEYS).map(|keys| padded(&mut keys.iter().copied())).collect()];
-        if keys.is_empty() {
-            levels = vec![vec![padded(&mut std::iter::empty())]];
-        }
-        let mut least: Vec<i32> = keys.chunks(KEYS).map(|keys| keys[0]).collect();
-        while levels.last().is_some_and(|level| level.len() > 1) {
-            let above = least.chunks(CHILDREN).map(|least| padded(&mut least[1..].iter().copied()));
-            levels.push(above.collect());
-            least = least.chunks(CHILDREN).map(|least| least[0]).collect();
-        }
-        levels.reverse();
-        let starts = levels.iter().scan(0, |start, level| {
-            *start += level.len() as u32;
-            Some(*start - level.len() as u32)
-        });
-        let levels_start: Box<[u32]> = starts.collect();
-        assert!(levels_start.len() <= MOST_LEVELS);
-        Self { blocks: levels.concat().into(), levels: levels_start, intervals: firsts.len() as u32 }
+        let boundaries = &firsts[1..];
+        let rooted = if boundaries.len() > FEW { Rooted::build(boundaries) } else { None };
+        let form = rooted.map_or_else(|| Form::Searched(Searched::build(boundaries)), Form::Rooted);
+        Self { form, intervals: firsts.len() as u32 }
     }
 
     /// How many intervals there are.
@@ -76,20 +50,18 @@ impl AddressTable {
     /// The interval of an address.
     #[inline(always)]
     pub(crate) fn get(&self, address: u32) -> u32 {
-        let key = key(address);
-        let mut block = 0;
-        let mut reached = 0;
-        for start in &self.levels {
-            block = block * CHILDREN as u32 + reached;
-            let keys = &self.blocks[(start + block) as usize].0;
-            reached = keys.iter().map(|boundary| u32::from(key > *boundary)).sum();
+        match &self.form {
+            Form::Rooted(table) => table.get(address),
+            Form::Searched(table) => table.get(address),
         }
-        block * KEYS as u32 + reached
     }
 
     /// Bytes on the heap.
     pub(crate) fn memory(&self) -> usize {
-        size_of_val(&*self.blocks) + size_of_val(&*self.levels)
+        match &self.form {
+            Form::Rooted(table) => table.memory(),
+            Form::Searched(table) => table.memory(),
+        }
     }
 }
 
@@ -104,10 +76,12 @@ mod tests {
         firsts.sort_unstable();
         firsts.dedup();
         let table = AddressTable::build(&firsts);
+        let searched = Searched::build(&firsts[1..]);
         let near = firsts.iter().flat_map(|first| [first.saturating_sub(1), *first, first.saturating_add(1)]);
         for address in near.chain(more.iter().copied()).chain([u32::MAX]) {
             let expected = firsts.partition_point(|first| *first <= address) as u32 - 1;
             assert_eq!(table.get(address), expected, "{address:#x} among {}", firsts.len());
+            assert_eq!(searched.get(address), expected, "{address:#x} among {}", firsts.len());
         }
     }
 
@@ -115,8 +89,23 @@ mod tests {
     fn blocks_and_levels_are_filled_to_their_ends() {
         for length in [0, 1, 15, 16, 17, 33, 271, 272, 273, 289, 4_623, 4_624, 4_625, 10_000] {
             check((1..=length).map(|at| at * 7).collect(), &[]);
+            check((1..=length).map(|at| at << 13).collect(), &[]);
+            // One upper half is crowded.
+            check((1..=length).map(|at| at << 13).chain(99..=200).collect(), &[]);
         }
         check(vec![1, u32::MAX], &[]);
+    }
+
+    #[test]
+    fn the_form_follows_the_boundaries() {
+        let vectors = |shift: u32| {
+            let firsts: Vec<u32> = (0..1 << 12).map(|at| at << shift).collect();
+            match AddressTable::build(&firsts).form {
+                Form::Rooted(table) => table.vectors,
+                Form::Searched(_) => 0,
+            }
+        };
+        assert_eq!([13, 11, 10, 9].map(vectors), [1, 1, 2, 0]);
     }
 
     proptest! {

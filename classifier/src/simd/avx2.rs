@@ -1,44 +1,61 @@
-//! The kernel of AVX2: one packet a step, stage by stage over up to [`STAGE`] packets.
-//!
-//! Blocks of boundaries and buckets are searched by vector comparisons. Everything else is plain loads with checked
-//! indices: on the processors at hand a gather of eight is not faster than eight loads.
+//! What AVX2 adds to the kernel: boundaries of addresses and a bucket's tags are compared eight or sixteen at a time.
 
 use std::arch::x86_64::*;
 
-use super::address::{AddressTable, Block, KEYS, key};
-use super::tables::{Bucket, NONE, Record, SLOTS, Tables};
+use super::address::AddressTable;
+use super::address::rooted::{self, Rooted};
+use super::address::searched::{self, Searched, key};
+use super::kernel::{self, Packets, Queue, Queues, Vectors};
+use super::tables::{Bucket, SLOTS, Tables};
 use crate::filter::{FilterMatch, FiveTuple};
 
-/// Packets of one stage.
-const STAGE: usize = 64;
-const PARTS: usize = 4;
-/// Lanes of one vector.
+/// Lanes of 32 bits.
 const LANES: usize = 8;
+/// A comparison of 16-bit lanes gives two bits a lane.
+const BITS: u32 = 2;
 
-/// How many boundaries of a block an address has reached.
+/// The interval of an address.
 #[inline]
-#[target_feature(enable = "avx2,popcnt")]
-fn reached(block: &Block, address: __m256i) -> u32 {
-    let halves = block.0.as_ptr();
-    // SAFETY: the lower half of a block is 32 bytes, aligned.
-    let low = unsafe { _mm256_load_si256(halves.cast()) };
-    // SAFETY: the upper half too.
-    let high = unsafe { _mm256_load_si256(halves.wrapping_add(LANES).cast()) };
-    let below = |keys| _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(address, keys)));
-    ((below(low) | below(high) << LANES) as u32).count_ones()
+#[target_feature(enable = "avx2,bmi2,popcnt")]
+fn rooted<const VECTORS: usize>(table: &Rooted, address: u32) -> u32 {
+    let (start, own) = table.bounds(address);
+    if VECTORS == rooted::MOST_VECTORS && own as usize > VECTORS * rooted::KEYS {
+        return table.search(address, (start, own));
+    }
+    let low = _mm256_set1_epi16(address as i16);
+    let mut reached = 0;
+    for vector in 0..VECTORS {
+        let keys = table.keys.as_ptr().wrapping_add(start as usize + vector * rooted::KEYS);
+        let half = |at: usize| {
+            // SAFETY: two vectors of `KEYS` from any boundary on lie in the table (`Rooted::build`).
+            let keys = unsafe { _mm256_loadu_si256(keys.wrapping_add(at * rooted::KEYS / 2).cast()) };
+            // There is no unsigned comparison: the greater of both is the address.
+            u64::from(_mm256_movemask_epi8(_mm256_cmpeq_epi16(_mm256_max_epu16(keys, low), low)) as u32)
+        };
+        let own = own.saturating_sub((vector * rooted::KEYS) as u32);
+        reached += _bzhi_u64(half(0) | half(1) << 32, (own * BITS).min(u64::BITS)).count_ones();
+    }
+    start + reached / BITS
 }
 
 /// The interval of an address.
 #[inline]
 #[target_feature(enable = "avx2,popcnt")]
-fn interval(table: &AddressTable, address: u32) -> u32 {
+fn searched(table: &Searched, levels: &[u32], address: u32) -> u32 {
     let address = _mm256_set1_epi32(key(address));
     let (mut block, mut boundaries) = (0, 0);
-    for start in &table.levels {
-        block = block * (KEYS as u32 + 1) + boundaries;
-        boundaries = reached(&table.blocks[(start + block) as usize], address);
+    for start in levels {
+        block = block * (searched::KEYS as u32 + 1) + boundaries;
+        // SAFETY: boundaries lead to blocks that there are (`Searched::build`).
+        let keys = unsafe { table.blocks.get_unchecked((start + block) as usize) }.0.as_ptr();
+        let half = |at: usize| {
+            // SAFETY: a block is two vectors, aligned.
+            let keys = unsafe { _mm256_load_si256(keys.wrapping_add(at * LANES).cast()) };
+            _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(address, keys))) as u32
+        };
+        boundaries = (half(0) | half(1) << LANES).count_ones();
     }
-    block * KEYS as u32 + boundaries
+    block * searched::KEYS as u32 + boundaries
 }
 
 /// The cell of a bucket with that tag, or the empty cell behind the others.
@@ -52,88 +69,86 @@ fn cell_of(bucket: &Bucket, tag: u32) -> u32 {
     bucket.cells[same.trailing_zeros() as usize % SLOTS]
 }
 
-/// Cells that lead somewhere, and whose they are.
-struct Queue {
-    entries: [(u32, u32); PARTS * STAGE + 1],
-    length: usize,
-}
-
 impl Queue {
-    fn new() -> Self {
-        Self { entries: [(0, 0); PARTS * STAGE + 1], length: 0 }
-    }
-
     /// Written in any case, kept if told so: what a cell is cannot be predicted.
     #[inline(always)]
-    fn push(&mut self, is_kept: bool, cell: u32, packet: usize) {
-        self.entries[self.length] = (cell, packet as u32);
+    fn push_one(&mut self, is_kept: bool, cell: u32, asker: u32) {
+        (self.cells[self.length], self.askers[self.length]) = (cell, asker);
         self.length += usize::from(is_kept);
     }
+}
 
-    #[inline(always)]
-    fn settle(&self, best: &mut [u32; STAGE], rank: impl Fn(u32, usize) -> u32) {
-        for (cell, packet) in &self.entries[..self.length] {
-            let packet = *packet as usize % STAGE;
-            best[packet] = best[packet].min(rank(*cell, packet));
+/// Moves the cells of the packets to the queues.
+#[inline]
+#[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
+fn cells(tables: &Tables, packets: &Packets, queues: &mut Queues, count: usize) {
+    let mut sort = |cell: u32, packet: usize| {
+        let asker = packets.class[packet] | (packet as u32) << 16;
+        queues.single.push_one(cell & Tables::SINGLE != 0, cell, asker);
+        queues.programs.push_one(cell.wrapping_sub(1) < Tables::SINGLE - 1, cell, asker);
+    };
+    let [sources, destinations] = &packets.records;
+    let each = || sources.iter().zip(destinations).enumerate().take(count);
+    if tables.has_wide {
+        for (packet, (source, destination)) in each() {
+            let at = source.wide() * tables.wide_columns + destination.wide();
+            sort(tables.wide[at as usize], packet);
+        }
+    }
+    if tables.has_rows[0] {
+        for (packet, (source, destination)) in each() {
+            sort(tables.rows[(source.row() + destination.wide()) as usize], packet);
+        }
+    }
+    if tables.has_rows[1] {
+        for (packet, (source, destination)) in each() {
+            sort(tables.rows[(destination.row() + source.wide()) as usize], packet);
+        }
+    }
+    if tables.pairs.entries > 0 {
+        for (packet, (source, destination)) in each() {
+            let (bucket, tag) = tables.pairs.place_of(source.pair(), destination.pair());
+            // Where either is "none", an empty slot answers.
+            let both = u32::from(source.pair() != 0) & u32::from(destination.pair() != 0);
+            let bucket = &tables.pairs.buckets[(bucket * both) as usize];
+            sort(cell_of(bucket, tag * both), packet);
         }
     }
 }
 
+struct Avx2;
+
+impl Vectors for Avx2 {
+    #[inline(always)]
+    unsafe fn rooted<const VECTORS: usize>(table: &Rooted, address: u32) -> u32 {
+        // SAFETY: the caller says that the processor has the instructions.
+        unsafe { rooted::<VECTORS>(table, address) }
+    }
+
+    #[inline(always)]
+    unsafe fn searched(table: &Searched, levels: &[u32], address: u32) -> u32 {
+        // SAFETY: as above.
+        unsafe { searched(table, levels, address) }
+    }
+
+    #[inline(always)]
+    unsafe fn cells(tables: &Tables, packets: &Packets, queues: &mut Queues, count: usize) {
+        // SAFETY: as above.
+        unsafe { cells(tables, packets, queues, count) }
+    }
+}
+
 /// The rank of the first filter for each packet, as far as both reach.
+///
+/// # Safety
+/// Each interval of `sides` has a record (`Tables::check_intervals`).
 #[target_feature(enable = "avx2,popcnt,bmi1,bmi2")]
-pub(super) fn classify(
+pub(super) unsafe fn classify(
     sides: [&AddressTable; 2],
     tables: &Tables,
     tuples: &[FiveTuple<u32>],
     matches: &mut [FilterMatch],
 ) {
-    let mut records = [(Record::default(), Record::default()); STAGE];
-    let mut class = [0; STAGE];
-    let (mut single, mut programs) = (Queue::new(), Queue::new());
-    for (tuples, matches) in tuples.chunks(STAGE).zip(matches.chunks_mut(STAGE)) {
-        for (class, tuple) in class.iter_mut().zip(tuples) {
-            *class = tables.services.class(tuple.protocol, tuple.source_port, tuple.destination_port);
-        }
-        for (records, tuple) in records.iter_mut().zip(tuples) {
-            records.0 = tables.sources[interval(sides[0], tuple.source) as usize];
-            records.1 = tables.destinations[interval(sides[1], tuple.destination) as usize];
-        }
-        (single.length, programs.length) = (0, 0);
-        let mut sort = |cell: u32, packet: usize| {
-            single.push(cell & Tables::SINGLE != 0, cell, packet);
-            programs.push(cell.wrapping_sub(1) < Tables::SINGLE - 1, cell, packet);
-        };
-        let records = &records[..tuples.len()];
-        if tables.has_wide {
-            for (packet, (source, destination)) in records.iter().enumerate() {
-                sort(
-                    tables.wide[(source.wide() * tables.wide_columns + destination.wide()) as usize],
-                    packet,
-                );
-            }
-        }
-        if tables.has_rows[0] {
-            for (packet, (source, destination)) in records.iter().enumerate() {
-                sort(tables.rows[(source.row() + destination.wide()) as usize], packet);
-            }
-        }
-        if tables.has_rows[1] {
-            for (packet, (source, destination)) in records.iter().enumerate() {
-                sort(tables.rows[(destination.row() + source.wide()) as usize], packet);
-            }
-        }
-        if tables.pairs.entries > 0 {
-            for (packet, (source, destination)) in records.iter().enumerate() {
-                let (bucket, tag) = tables.pairs.place_of(source.pair(), destination.pair());
-                // Where either is "none", an empty slot answers.
-                let both = u32::from(source.pair() != 0) & u32::from(destination.pair() != 0);
-                let bucket = &tables.pairs.buckets[(bucket * both) as usize];
-                sort(cell_of(bucket, tag * both), packet);
-            }
-        }
-        let mut best = [NONE; STAGE];
-        single.settle(&mut best, |cell, packet| tables.rank_of_single(cell, class[packet]));
-        programs.settle(&mut best, |cell, packet| tables.rank_in_program(cell, class[packet]));
-        matches.iter_mut().zip(&best[..tuples.len()]).for_each(|(found, rank)| *found = FilterMatch(*rank));
-    }
+    // SAFETY: these are the instructions; the rest is the caller's promise.
+    unsafe { kernel::classify::<Avx2>(sides, tables, tuples, matches) }
 }

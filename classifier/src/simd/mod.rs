@@ -1,11 +1,11 @@
-//! The run-time tables of classification, and the kernels that walk them sixteen packets at a time.
+//! The run-time tables of classification, and the kernels that walk them a burst at a time.
 //!
 //! This is the crate's one module with `unsafe` code: vector loads have no bounds checks. They need none because
 //! [`Tables`] are checked as a whole when they are made and never change: every index that any packet can lead to
 //! lies inside its table. The portable kernel walks the same tables with checked indices.
 //!
 //! ```text
-//! address --- AddressTable: 3 to 5 levels --> interval --> record: pair row, list row, wide number
+//! address --- AddressTable: root or search --> interval --> record: pair row, list row, wide number
 //! ports, protocol --- ServiceTable ------> class
 //! records of both sides -----------------> up to four cells: pair map, two list tables, the wide table
 //! cell, class --- program: pattern, list -> rank; the lowest of the four wins
@@ -16,6 +16,9 @@ mod address;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod dense;
+#[cfg(target_arch = "x86_64")]
+mod kernel;
 mod portable;
 mod tables;
 
@@ -94,12 +97,12 @@ pub(crate) fn classify_ipv4(
     match path {
         #[cfg(target_arch = "x86_64")]
         SimdPath::Avx512 if path.is_available() => {
-            // SAFETY: the processor has the instructions.
+            // SAFETY: the processor has the instructions, and the intervals were checked.
             unsafe { avx512::classify(sides, tables, tuples, matches) }
         }
         #[cfg(target_arch = "x86_64")]
         SimdPath::Avx2 if path.is_available() => {
-            // SAFETY: the processor has the instructions.
+            // SAFETY: the processor has the instructions, and the intervals were checked.
             unsafe { avx2::classify(sides, tables, tuples, matches) }
         }
         _ => portable::classify(sides, tables, tuples, matches),

@@ -1,13 +1,17 @@
 //! The kernel that every processor can run, and the answer for a single packet. No `unsafe`.
 
 use super::address::AddressTable;
-use super::tables::{NONE, Record, Tables};
+use super::tables::{NONE, Tables};
 use crate::filter::{FilterMatch, FiveTuple};
 
 impl Tables {
-    /// The lowest rank of all filters that match a packet with these records and this class, or [`NONE`].
+    /// The lowest rank of all filters that match a packet with these intervals and this class, or [`NONE`].
     #[inline(always)]
-    pub(crate) fn rank(&self, source: Record, destination: Record, class: u32) -> u32 {
+    pub(crate) fn rank(&self, source: u32, destination: u32, class: u32) -> u32 {
+        if let Some(dense) = &self.dense {
+            return self.rank_in_program(dense.cell(source, destination), class);
+        }
+        let (source, destination) = (self.sources[source as usize], self.destinations[destination as usize]);
         let wide = source.wide() * self.wide_columns + destination.wide();
         [
             self.wide[wide as usize],
@@ -59,8 +63,7 @@ pub(super) fn classify(
     matches: &mut [FilterMatch],
 ) {
     for (tuple, found) in tuples.iter().zip(matches) {
-        let source = tables.source(sides[0].get(tuple.source));
-        let destination = tables.destination(sides[1].get(tuple.destination));
+        let (source, destination) = (sides[0].get(tuple.source), sides[1].get(tuple.destination));
         let class = tables.services().class(tuple.protocol, tuple.source_port, tuple.destination_port);
         *found = FilterMatch(tables.rank(source, destination, class));
     }

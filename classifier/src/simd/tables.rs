@@ -1,6 +1,7 @@
 //! The tables, their parts while they are built, and the check that makes unchecked loads from them sound.
 
 use super::address::AddressTable;
+use super::dense::Dense;
 
 /// The rank of "no filter".
 pub(crate) const NONE: u32 = u32::MAX;
@@ -25,11 +26,11 @@ pub(crate) struct ServiceParts {
 /// stays in the first-level cache.
 #[derive(Clone, Debug)]
 pub(crate) struct ServiceTable {
-    pub(super) protocols: Box<[u32]>,
-    /// By upper half of the port: where its page begins in `ports`. Source first, destination behind it.
-    pub(super) pages: Box<[u32]>,
-    pub(super) ports: Box<[u16]>,
-    pub(super) cross: Box<[u16]>,
+    protocols: Box<[u32; PAGE]>,
+    /// By upper half of the port: where its page begins in `ports`. Source and destination.
+    pages: [Box<[u32; PAGE]>; 2],
+    ports: Box<[u16]>,
+    cross: Box<[u16]>,
     /// Whether the source port matters at all.
     pub(super) sources_matter: bool,
     classes: u32,
@@ -40,49 +41,52 @@ impl ServiceTable {
     /// When a sum may lie outside the table.
     fn new(parts: ServiceParts) -> Self {
         let greatest = |values: &[u32]| values.iter().copied().max().unwrap_or(0) as usize;
-        let ServiceParts { protocols, sources, destinations, mut cross } = parts;
+        let ServiceParts { protocols, sources, destinations, cross } = parts;
         assert!(protocols.len() == 256 && sources.len() == 1 << 16 && destinations.len() == 1 << 16);
         let sums = greatest(&protocols) + greatest(&sources) + greatest(&destinations);
         assert!(sums < cross.len(), "a sum lies outside the table of services");
-        let mut pages = Vec::with_capacity(2 * PAGE);
-        let mut ports: Vec<u16> = Vec::new();
-        for page in sources.chunks(PAGE).chain(destinations.chunks(PAGE)) {
-            let page: Vec<u16> = page.iter().map(|value| *value as u16).collect();
-            let known = ports.chunks(PAGE).position(|known| known == page);
-            pages.push(known.map_or(ports.len(), |known| known * PAGE) as u32);
-            if known.is_none() {
-                ports.extend(page);
-            }
-        }
-        let classes = cross.iter().copied().max().map_or(0, u32::from) + 1;
         let sources_matter = sources.iter().any(|value| *value != 0);
-        // A vector load takes four bytes where two are meant.
-        ports.push(0);
-        cross.push(0);
-        Self {
-            protocols: protocols.into(),
-            pages: pages.into(),
-            ports: ports.into(),
-            cross: cross.into(),
-            sources_matter,
-            classes,
-        }
+        let mut ports: Vec<u16> = Vec::new();
+        let pages = [sources, destinations].map(|side| {
+            let mut pages = Box::new([0; PAGE]);
+            for (start, values) in pages.iter_mut().zip(side.chunks(PAGE)) {
+                let page: Vec<u16> = values.iter().map(|value| *value as u16).collect();
+                let known = ports.chunks(PAGE).position(|known| known == page);
+                *start = known.map_or(ports.len(), |known| known * PAGE) as u32;
+                if known.is_none() {
+                    ports.extend(page);
+                }
+            }
+            pages
+        });
+        let classes = cross.iter().copied().max().map_or(0, u32::from) + 1;
+        let protocols = protocols.into_boxed_slice().try_into().expect("256 summands");
+        Self { protocols, pages, ports: ports.into(), cross: cross.into(), sources_matter, classes }
+    }
+
+    #[inline(always)]
+    fn port(&self, side: usize, port: u16) -> u32 {
+        let page = self.pages[side][usize::from(port >> 8)] as usize;
+        u32::from(self.ports[page + usize::from(port & 0xff)])
     }
 
     /// The class of a packet.
     #[inline(always)]
     pub(crate) fn class(&self, protocol: u8, source: u16, destination: u16) -> u32 {
-        let port = |side: usize, port: u16| {
-            let page = self.pages[side * PAGE + usize::from(port >> 8)] as usize;
-            u32::from(self.ports[page + usize::from(port & 0xff)])
-        };
-        let sum = self.protocols[usize::from(protocol)] + port(0, source) + port(1, destination);
+        let sum = self.protocols[usize::from(protocol)] + self.port(0, source) + self.port(1, destination);
+        u32::from(self.cross[sum as usize])
+    }
+
+    /// The class of a packet, where `sources_matter` not.
+    #[inline(always)]
+    pub(super) fn class_without_source(&self, protocol: u8, destination: u16) -> u32 {
+        let sum = self.protocols[usize::from(protocol)] + self.port(1, destination);
         u32::from(self.cross[sum as usize])
     }
 
     fn memory(&self) -> usize {
         size_of_val(&*self.protocols)
-            + size_of_val(&*self.pages)
+            + 2 * size_of_val(&*self.pages[0])
             + size_of_val(&*self.ports)
             + size_of_val(&*self.cross)
     }
@@ -287,9 +291,11 @@ pub(crate) struct Tables {
     pub(super) sources: Box<[Record]>,
     pub(super) destinations: Box<[Record]>,
     pub(super) rows: Box<[u32]>,
+    /// Empty where there is `dense`.
     pub(super) wide: Box<[u32]>,
     /// Wide numbers of destinations, zero included.
     pub(super) wide_columns: u32,
+    pub(super) dense: Option<Dense>,
     pub(super) programs: Box<[[u32; 2]]>,
     pub(super) patterns: Box<[u8]>,
     pub(super) lists: Box<[u32]>,
@@ -341,23 +347,24 @@ impl Tables {
             let last = pattern.iter().copied().max().unwrap_or(0);
             assert!(*list as usize + usize::from(last) < cells.lists.len(), "a list ends too early");
         }
-        let mut patterns = cells.patterns;
-        // A vector load takes four bytes where one is meant.
-        patterns.extend([0; 3]);
         let has_wide = cells.wide.iter().any(|cell| *cell != 0);
         let has_rows = [most_row(&sources) > 0, most_row(&destinations) > 0];
+        let is_dense = has_rows == [false; 2] && pairs.entries == 0;
+        let dense = if is_dense { Dense::new([&sources, &destinations], &cells.wide) } else { None };
+        let wide = if dense.is_some() { [].into() } else { cells.wide.into() };
         Self {
             has_wide,
             has_rows,
+            dense,
             services,
             pairs,
             sources: sources.into(),
             destinations: destinations.into(),
             rows: cells.rows.into(),
-            wide: cells.wide.into(),
+            wide,
             wide_columns,
             programs: cells.programs.into(),
-            patterns: patterns.into(),
+            patterns: cells.patterns.into(),
             lists: cells.lists.into(),
             members: cells.members.into(),
             service_bits: cells.service_bits,
@@ -376,18 +383,6 @@ impl Tables {
 
     pub(crate) fn services(&self) -> &ServiceTable {
         &self.services
-    }
-
-    /// The record of an interval of source addresses.
-    #[inline(always)]
-    pub(crate) fn source(&self, interval: u32) -> Record {
-        self.sources[interval as usize]
-    }
-
-    /// The record of an interval of destination addresses.
-    #[inline(always)]
-    pub(crate) fn destination(&self, interval: u32) -> Record {
-        self.destinations[interval as usize]
     }
 
     /// How many records each side has.
@@ -415,7 +410,10 @@ impl Tables {
         [
             self.services.memory(),
             size_of_val(&*self.sources) + size_of_val(&*self.destinations),
-            size_of_val(&*self.pairs.buckets) + size_of_val(&*self.rows) + size_of_val(&*self.wide),
+            size_of_val(&*self.pairs.buckets)
+                + size_of_val(&*self.rows)
+                + size_of_val(&*self.wide)
+                + self.dense.as_ref().map_or(0, Dense::memory),
             size_of_val(&*self.programs)
                 + size_of_val(&*self.patterns)
                 + size_of_val(&*self.lists)
