@@ -91,42 +91,68 @@ impl Pairs {
         self.policy.rules.iter().map(|rule| rule.services.len()).sum()
     }
 
-    /// Flows between pairs that a rule names, uniformly; seven of eight match one of its services.
-    pub(crate) fn flows_of_pairs(&self, count: usize, ipv4: bool) -> Vec<FlowKey> {
+    /// Flows of one address family.
+    pub(crate) fn flows(&self, over: Over, count: usize, ipv4: bool) -> Vec<FlowKey> {
         let lists: Vec<Vec<Service>> = (0..LISTS).map(services).collect();
         let flow = |at: usize| {
-            let (from, to) = self.pairs[mix(at * 3) % self.pairs.len()];
+            let drawn = |salt: usize| mix(at * 4 + salt);
+            let number = match over {
+                Over::Pairs => drawn(0) % self.pairs.len(),
+                Over::Zipf => by_zipf(drawn(0), self.pairs.len()),
+                Over::All => {
+                    let workloads = self.policy.workloads.len();
+                    let ends = [drawn(0) % workloads, drawn(1) % workloads];
+                    let list = &lists[drawn(2) % LISTS];
+                    return key(ends, packet(list[drawn(3) % list.len()], at), ipv4);
+                }
+            };
+            let (from, to) = self.pairs[number];
             let list = &lists[list_of((from, to))];
-            let service = list[mix(at * 3 + 1) % list.len()];
-            let port =
-                if mix(at * 3 + 2).is_multiple_of(8) { mix(at) as u16 } else { service.destination.first() };
+            let service = list[drawn(1) % list.len()];
+            let stray = drawn(2).is_multiple_of(8);
+            let port = if stray { drawn(3) as u16 } else { service.destination.first() };
             let layer4 = Layer4 { destination: port, ..packet(service, at) };
-            FlowKey {
-                domain: DomainId::default(),
-                source: address(from as usize, ipv4),
-                destination: address(to as usize, ipv4),
-                layer4,
-            }
+            key([from as usize, to as usize], layer4, ipv4)
         };
         (0..count).map(flow).collect()
     }
+}
 
-    /// Flows between any two workloads, uniformly: hardly any pair has a rule.
-    pub(crate) fn flows_of_all(&self, count: usize, ipv4: bool) -> Vec<FlowKey> {
-        let workloads = self.policy.workloads.len();
-        let lists: Vec<Vec<Service>> = (0..LISTS).map(services).collect();
-        let flow = |at: usize| {
-            let end = |salt: usize| address(mix(at * 4 + salt) % workloads, ipv4);
-            let list = &lists[mix(at * 4 + 2) % LISTS];
-            let service = list[mix(at * 4 + 3) % list.len()];
-            FlowKey {
-                domain: DomainId::default(),
-                source: end(0),
-                destination: end(1),
-                layer4: packet(service, at),
-            }
-        };
-        (0..count).map(flow).collect()
+/// Between whom flows go.
+#[derive(Clone, Copy)]
+pub(crate) enum Over {
+    /// Pairs that a rule names, uniformly; seven of eight flows match one of its services.
+    Pairs,
+    /// The same pairs, the n-th 1/n times as often as the first.
+    Zipf,
+    /// Any two workloads, uniformly: hardly any pair has a rule.
+    All,
+}
+
+impl Over {
+    pub(crate) const ALL: [Self; 3] = [Self::Pairs, Self::Zipf, Self::All];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pairs => "pairs",
+            Self::Zipf => "zipf",
+            Self::All => "all",
+        }
+    }
+}
+
+/// A number below `end` by Zipf: e to a uniform power, nearly.
+fn by_zipf(drawn: usize, end: usize) -> usize {
+    let uniform = (drawn >> 10) as f64 / (usize::MAX >> 11) as f64;
+    (f64::exp(uniform * f64::ln(end as f64)) as usize).clamp(1, end) - 1
+}
+
+fn key([from, to]: [usize; 2], layer4: Layer4, ipv4: bool) -> FlowKey {
+    FlowKey {
+        domain: DomainId::default(),
+        source: address(from, ipv4),
+        destination: address(to, ipv4),
+        layer4,
     }
 }
 

@@ -7,7 +7,7 @@
 mod stretches;
 
 use crate::address_trie::{self, AddressTrie};
-use crate::bucket_table::{self, BucketTable, Value};
+use crate::perfect_table::{self, PerfectTable, Value};
 
 /// From this many single addresses on, they stand in a table.
 const MANY: usize = 1024;
@@ -20,14 +20,14 @@ impl Value for Host {
     const NONE: Self = Self(u32::MAX);
 }
 
-/// Identities by address. `N` single addresses of the family fit into a cache line.
+/// Identities by address.
 #[derive(Clone, Debug)]
-pub(crate) struct AddressMap<K, const N: usize> {
-    hosts: BucketTable<K, Host, N>,
+pub(crate) struct AddressMap<K> {
+    hosts: PerfectTable<K, Host>,
     trie: AddressTrie<K>,
 }
 
-impl<K: address_trie::Key + bucket_table::Key + Default, const N: usize> AddressMap<K, N> {
+impl<K: address_trie::Key + perfect_table::Key + Default> AddressMap<K> {
     /// Builds from stretches in order, the first of which begins at zero, and from single addresses in order, which
     /// hold whatever stretch they lie in.
     pub(crate) fn build(stretches: &[(u128, u32)], hosts: &[(u128, u32)]) -> Self {
@@ -35,11 +35,28 @@ impl<K: address_trie::Key + bucket_table::Key + Default, const N: usize> Address
             let entries: Vec<(K, Host)> =
                 hosts.iter().map(|(address, identity)| (K::from_point(*address), Host(*identity))).collect();
             // Addresses that no seed spreads are looked up in the trie.
-            if let Ok(hosts) = BucketTable::build("addresses", &entries) {
+            if let Ok(hosts) = PerfectTable::build("addresses", &entries) {
                 return Self { hosts, trie: AddressTrie::build(&joined::<K, _>(stretches, &[])) };
             }
         }
-        Self { hosts: BucketTable::default(), trie: AddressTrie::build(&joined::<K, _>(stretches, hosts)) }
+        Self { hosts: PerfectTable::default(), trie: AddressTrie::build(&joined::<K, _>(stretches, hosts)) }
+    }
+
+    /// Where an address is looked for, for [`AddressMap::get_at`]; its line is on its way from now on.
+    #[inline(always)]
+    pub(crate) fn fetch(&self, address: K) -> usize {
+        if self.hosts.is_empty() { 0 } else { self.hosts.fetch(address) }
+    }
+
+    /// [`AddressMap::get`] for an address that was fetched.
+    #[inline(always)]
+    pub(crate) fn get_at(&self, place: usize, address: K) -> u32 {
+        if !self.hosts.is_empty()
+            && let Some(Host(identity)) = self.hosts.get_at(place, address)
+        {
+            return identity;
+        }
+        self.trie.get(address)
     }
 
     /// The identity of an address.
@@ -100,7 +117,7 @@ mod tests {
         for count in [0_u128, 3, 5000] {
             let hosts: Vec<(u128, u32)> = (0..count).map(|at| (at * at * 3, 1000 + at as u32)).collect();
             let stretches = [(0, 1), (100, 2), (1 << 20, 3)];
-            let map = AddressMap::<u32, 8>::build(&stretches, &hosts);
+            let map = AddressMap::<u32>::build(&stretches, &hosts);
             let edges: std::collections::BTreeSet<u32> = map.edges().into_iter().collect();
             for address in
                 hosts.iter().flat_map(|(at, _)| [at.saturating_sub(1), *at, at + 1]).chain([99, 1 << 20])
@@ -116,10 +133,10 @@ mod tests {
 
     #[test]
     fn addresses_that_collide_are_looked_up_in_the_trie() {
-        // These all fold to zero (see `bucket_table`).
+        // These all fold to zero (see `perfect_table`).
         let meet = |high: u64| u128::from(high) << 64 | u128::from(high.wrapping_mul(0xd6e8_feb8_6659_fd93));
         let hosts: Vec<(u128, u32)> = (1..2000).map(|at| (meet(at), at as u32)).collect();
-        let map = AddressMap::<u128, 3>::build(&[(0, 7)], &hosts);
+        let map = AddressMap::<u128>::build(&[(0, 7)], &hosts);
         assert!(map.size().0 > 0);
         assert!(
             hosts

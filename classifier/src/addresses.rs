@@ -13,17 +13,17 @@ use septum_rules::selector::Alternative;
 
 use crate::address_map::AddressMap;
 use crate::address_trie;
-use crate::bucket_table;
 use crate::identities::{Identity, IdentitySet, Kind, network_ranges, point};
 use crate::in_force::RulesInForce;
 use crate::interval::{Member, Stretch, sets_at, stretches};
 use crate::limits::{BuildError, Limits};
+use crate::perfect_table;
 
 /// Address to identity, and the identities of those that have no address.
 #[derive(Clone, Debug)]
 pub(crate) struct Addresses {
-    pub(crate) ipv4: AddressMap<u32, 8>,
-    pub(crate) ipv6: AddressMap<u128, 3>,
+    pub(crate) ipv4: AddressMap<u32>,
+    pub(crate) ipv6: AddressMap<u128>,
     /// By workload.
     pub(crate) workloads: Box<[WithoutAddress]>,
     pub(crate) gateway: IdentityId,
@@ -103,6 +103,33 @@ impl Addresses {
         })
     }
 
+    /// The identity of an address.
+    #[inline(always)]
+    pub(crate) fn get(&self, address: IpAddr) -> u32 {
+        match address {
+            IpAddr::V4(address) => self.ipv4.get(address.to_bits()),
+            IpAddr::V6(address) => self.ipv6.get(address.to_bits()),
+        }
+    }
+
+    /// Where an address is looked for, for [`Addresses::get_at`]; its line is on its way from now on.
+    #[inline(always)]
+    pub(crate) fn fetch(&self, address: IpAddr) -> usize {
+        match address {
+            IpAddr::V4(address) => self.ipv4.fetch(address.to_bits()),
+            IpAddr::V6(address) => self.ipv6.fetch(address.to_bits()),
+        }
+    }
+
+    /// [`Addresses::get`] for an address that was fetched.
+    #[inline(always)]
+    pub(crate) fn get_at(&self, place: usize, address: IpAddr) -> u32 {
+        match address {
+            IpAddr::V4(address) => self.ipv4.get_at(place, address.to_bits()),
+            IpAddr::V6(address) => self.ipv6.get_at(place, address.to_bits()),
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn cells<'t>(&'t mut self, tables: &mut crate::cells::Tables<'t>) {
         use crate::cells::Cell;
@@ -142,14 +169,14 @@ fn line(
 }
 
 /// The map of one family; gives the world's identities their numbers.
-fn map<K, const N: usize>(
+fn map<K>(
     line: &[Stretch],
     hosts: &[(u128, u32)],
     world: Identity,
     identities: &mut IdentitySet<'_>,
-) -> Result<AddressMap<K, N>, BuildError>
+) -> Result<AddressMap<K>, BuildError>
 where
-    K: address_trie::Key + bucket_table::Key + Default,
+    K: address_trie::Key + perfect_table::Key + Default,
 {
     // Beyond the last address of IPv4, its line goes on, empty.
     let inside = line.iter().take_while(|stretch| stretch.first <= K::MAX.point());

@@ -31,7 +31,6 @@ pub(crate) enum Cell<'t> {
     Word(&'t mut u32),
     Long(&'t mut u64),
     Wide(&'t mut u128),
-    Size(&'t mut usize),
     Rule(&'t mut RuleId),
     NamedRule(&'t mut Option<RuleId>),
     Verdict(&'t mut Verdict),
@@ -70,7 +69,6 @@ impl Cell<'_> {
             Self::Word(value) => u128::from(**value),
             Self::Long(value) => u128::from(**value),
             Self::Wide(value) => **value,
-            Self::Size(value) => **value as u128,
             Self::Rule(value) => u128::from(value.0),
             Self::NamedRule(value) => value.map_or(1 << 32, |rule| u128::from(rule.0)),
             Self::Verdict(value) => position(VERDICTS.iter().position(|it| it == *value)),
@@ -94,7 +92,6 @@ impl Cell<'_> {
             Self::Word(value) => **value = bits as u32,
             Self::Long(value) => **value = bits as u64,
             Self::Wide(value) => **value = bits,
-            Self::Size(value) => **value = bits as usize,
             Self::Rule(value) => value.0 = bits as u32,
             Self::NamedRule(value) => **value = (bits & 3 != 0).then_some(RuleId(bits as u32)),
             Self::Verdict(value) => **value = VERDICTS[chance.below(VERDICTS.len())],
@@ -141,7 +138,7 @@ macro_rules! as_cell {
         }
     )*};
 }
-as_cell!(u16: Half, u32: Word, u64: Long, u128: Wide, RuleId: Rule);
+as_cell!(u8: Byte, u16: Half, u32: Word, u64: Long, u128: Wide, RuleId: Rule);
 
 /// Every item is a cell.
 pub(crate) fn each<T: AsCell>(items: &mut [T]) -> Vec<Cell<'_>> {

@@ -29,7 +29,7 @@
 //! 6. `walk`: for each pair of coarse classes, and for each pair of classes that a narrow rule names, the rules that
 //!    apply to it and do not come too late (`undecided`), their holes cut out (`items`); `program`: their painting
 //!    over the layer-4 classes, gate by gate, tier by tier.
-//! 7. `rule_trie` (`pair_matrix`, `bucket_table`, `pattern`), `verdict_table`: all of it as flat tables with `u32`
+//! 7. `rule_trie` (`pair_matrix`, `perfect_table`, `pattern`), `verdict_table`: all of it as flat tables with `u32`
 //!    offsets, every repeated part stored once.
 //!
 //! Looking up (`lookup`):
@@ -37,13 +37,17 @@
 //! ```text
 //! address ----------- address_map -------------> identity      1 line, or the 1 to 4 nodes of address_trie
 //! protocol, ports --- layer4: two page tables -> class         6 loads, two independent chains
-//! identity pair ----- rule_trie: pair table ---> program       3 lines, if a narrow rule names the pair,
-//!                                pair matrix                   else 3 loads more
+//! identity pair ----- rule_trie: pair table ---> program       a byte and 1 line, if a narrow rule names the pair,
+//!                                pair matrix                   else 5 loads more
 //! program, class ---- rule_trie: pattern, list -> verdict      3 loads, 4 where there are thousands of ports
 //! ```
 //!
-//! There is no branch on the number of rules, no allocation, no lock, and no `unsafe`: every index is checked,
-//! and an identity or verdict that came from the same object is always in range.
+//! There is no branch on the number of rules, no allocation, no lock, and every index is checked; an identity or verdict
+//! that came from the same object is always in range. Where a policy has a million pairs, a flow costs the lines that it
+//! misses. So there are few: both tables of single keys are perfect hash tables (`perfect_table`), pairs are keyed by
+//! identity where that makes not many more of them, and nothing else of that size is read. A burst goes stage by stage,
+//! each of which asks for the lines of the next, so that its flows wait together; and large tables lie in huge pages
+//! (`simd`).
 //!
 //! Changing ([`update`]): an object is never changed; another is made, which shares the tables and has an `overlay` of few
 //! answers before them, proved where it differs.
@@ -56,14 +60,15 @@
 //!
 //! *Time*: building costs the sum of what it writes: the sets of networks of each stretch, one word for each
 //! (source class, rule, destination class) that belong together, and the distinct programs. *Memory*: the pair
-//! matrix grows with coarse source classes x coarse destination classes, in shared blocks, the pair table with 32
+//! matrix grows with coarse source classes x coarse destination classes, in shared blocks, the pair table with 21
 //! bytes for each pair that narrow rules name; programs grow with the distinct combinations of rules, patterns
 //! with the edges of the distinct shapes. [`Limits`] bound all of it.
 //!
 //! # Filter sets
 //!
 //! [`filter`] compiles sets of raw 5-tuples, as routers have them, that know no identities. It is a compiler and tables of its
-//! own beside those above; `simd` holds what its lookups read and the kernels that read it, the only `unsafe` code of the crate.
+//! own beside those above; `simd` holds what its lookups read and the kernels that read it, and hints about memory: the only `unsafe` code of the
+//! crate.
 //!
 //! # What it does not do
 //!
@@ -73,7 +78,6 @@
 mod address_map;
 mod address_trie;
 mod addresses;
-mod bucket_table;
 mod builder;
 #[cfg(test)]
 mod cells;
@@ -94,6 +98,7 @@ mod overlay;
 mod pair_matrix;
 mod parts;
 mod pattern;
+mod perfect_table;
 mod program;
 mod proof;
 mod reach;

@@ -8,12 +8,15 @@ use std::net::IpAddr;
 use septum_rules::endpoint::{Endpoint, Party};
 use septum_rules::flow_key::FlowKey;
 use septum_rules::identity::IdentityId;
-use septum_rules::proto::{Layer4, Protocol};
+use septum_rules::proto::Layer4;
 use septum_rules::verdict::Decision;
 
 use crate::identities::IdentitySet;
-use crate::rule_trie::Program;
+use crate::rule_trie::PairPlace;
 use crate::{Classifier, VerdictEntry, VerdictId};
+
+/// Flows whose memory is waited for together.
+const STAGE: usize = 64;
 
 impl Classifier {
     /// The identity of an address: its workload's, its gateway's, or the world's at that address.
@@ -24,10 +27,7 @@ impl Classifier {
         {
             return IdentityId(*identity);
         }
-        IdentityId(match address {
-            IpAddr::V4(address) => self.addresses.ipv4.get(address.to_bits()),
-            IpAddr::V6(address) => self.addresses.ipv6.get(address.to_bits()),
-        })
+        IdentityId(self.addresses.get(address))
     }
 
     /// The identity of what is attached but not described. All to and from it is refused.
@@ -77,7 +77,8 @@ impl Classifier {
 
     /// [`Classifier::lookup`] for a burst: `verdicts[i]` for `flows[i]`, as far as both reach.
     ///
-    /// Goes stage by stage over up to 64 flows, so that the loads of one flow do not wait for another's.
+    /// Goes stage by stage over up to 64 flows, each of which asks for the memory that the next one reads, so that all
+    /// flows wait for it together.
     ///
     /// # Panics
     /// Never for identities that came from this object.
@@ -88,32 +89,58 @@ impl Classifier {
             }
             return;
         }
-        const STAGE: usize = 64;
-        let (mut classes, mut programs) = ([0_u32; STAGE], [Program::default(); STAGE]);
         for (flows, verdicts) in flows.chunks(STAGE).zip(verdicts.chunks_mut(STAGE)) {
-            for ((class, program), (source, destination, layer4)) in
-                classes.iter_mut().zip(&mut programs).zip(flows)
-            {
-                *class = self.layer4.class(*layer4);
-                *program = self.trie.program(source.0, destination.0);
-            }
-            let known = classes.iter().zip(&programs).take(flows.len());
-            for (verdict, (class, program)) in verdicts.iter_mut().zip(known) {
-                *verdict = VerdictId(self.trie.verdict(*program, *class));
-            }
+            let ends = |flow: &(IdentityId, IdentityId, Layer4)| (flow.0, flow.1);
+            self.decide_stage(flows.iter().map(ends), flows.iter().map(|flow| flow.2), verdicts);
         }
     }
 
     /// What becomes of flows as they stand on the wire: [`Classifier::identify`] for both ends of each, then
-    /// [`Classifier::lookup_burst`].
+    /// [`Classifier::lookup`], in stages as [`Classifier::lookup_burst`] goes.
     pub fn classify_burst(&self, flows: &[FlowKey], verdicts: &mut [VerdictId]) {
-        const STAGE: usize = 64;
-        let mut known = [(IdentityId(0), IdentityId(0), Layer4::bare(Protocol(0))); STAGE];
-        for (flows, verdicts) in flows.chunks(STAGE).zip(verdicts.chunks_mut(STAGE)) {
-            for (known, flow) in known.iter_mut().zip(flows) {
-                *known = (self.identify(flow.source), self.identify(flow.destination), flow.layer4);
+        if self.overlay.is_some() {
+            for (verdict, flow) in verdicts.iter_mut().zip(flows) {
+                *verdict =
+                    self.lookup(self.identify(flow.source), self.identify(flow.destination), flow.layer4);
             }
-            self.lookup_burst(&known[..flows.len()], verdicts);
+            return;
+        }
+        let mut places = [(0, 0); STAGE];
+        let mut known = [(IdentityId(0), IdentityId(0)); STAGE];
+        for (flows, verdicts) in flows.chunks(STAGE).zip(verdicts.chunks_mut(STAGE)) {
+            for (places, flow) in places.iter_mut().zip(flows) {
+                *places = (self.addresses.fetch(flow.source), self.addresses.fetch(flow.destination));
+            }
+            for ((known, (source, destination)), flow) in known.iter_mut().zip(&places).zip(flows) {
+                let source = self.addresses.get_at(*source, flow.source);
+                *known =
+                    (IdentityId(source), IdentityId(self.addresses.get_at(*destination, flow.destination)));
+            }
+            let ends = known.iter().copied().take(flows.len());
+            self.decide_stage(ends, flows.iter().map(|flow| flow.layer4), verdicts);
+        }
+    }
+
+    /// [`Classifier::lookup`] for up to 64 flows, where there is no overlay.
+    #[inline(always)]
+    fn decide_stage(
+        &self,
+        ends: impl Iterator<Item = (IdentityId, IdentityId)> + Clone,
+        layer4: impl Iterator<Item = Layer4>,
+        verdicts: &mut [VerdictId],
+    ) {
+        for (source, destination) in ends.clone() {
+            self.trie.fetch_ends(source.0, destination.0);
+        }
+        let mut places = [PairPlace::default(); STAGE];
+        for (place, (source, destination)) in places.iter_mut().zip(ends.clone()) {
+            *place = self.trie.fetch_pair(source.0, destination.0);
+        }
+        for (((verdict, place), (source, destination)), layer4) in
+            verdicts.iter_mut().zip(&places).zip(ends).zip(layer4)
+        {
+            let program = self.trie.program_at(*place, source.0, destination.0);
+            *verdict = VerdictId(self.trie.verdict(program, self.layer4.class(layer4)));
         }
     }
 

@@ -1,14 +1,17 @@
 //! The run-time tables from a pair of identities and a layer-4 class to a verdict.
 //!
 //! ```text
-//! source identity ------> place ┬> pair table: source class, destination class --> program, or nobody there:
-//! destination identity -> place ┴> pair matrix: row, column ---------------------> program
+//! source identity ------> end ---┬> pair table: both ends ---> program, or nobody there:
+//! destination identity -> end ---┘
+//! source identity ------> row ---┬> pair matrix -------------> program
+//! destination identity -> column ┘
 //!
 //! program ┬> head -> pattern, class -> position ┐
 //!         └> list, or first number -- + position ┴> verdict
 //! ```
-//! The matrix stands over the coarse classes, which wide rules tell apart; the table holds the pairs of fine classes
-//! that narrow rules name, each with its whole program (see `split`).
+//! The matrix stands over the coarse classes, which wide rules tell apart; the table holds the pairs of ends that narrow
+//! rules name, each with its whole program (see `split`). An end is an identity's fine class; where classes are
+//! hardly fewer than identities it is the identity itself, and a lookup reads nothing of it.
 //!
 //! A *program* is what a pair does with layer 4. It is kept as a *pattern* (which classes end alike: positions
 //! in a list) and a *list* (the verdicts at these positions), because policies repeat the shapes far more often than the
@@ -19,21 +22,18 @@
 
 mod checked;
 
-use crate::bucket_table::{BucketTable, Value};
 use crate::intern::Interner;
 use crate::limits::{BuildError, Limits};
 use crate::pair_matrix::{PairMatrix, PairMatrixBuild};
 use crate::pattern::{PatternBuild, Patterns};
+use crate::perfect_table::{PerfectTable, Value};
 use crate::program::Outcomes;
+use crate::simd::prefetch;
 
-/// Where an identity stands.
+/// Where an identity stands in the matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Its fine class as a source.
-    pub(crate) source: u32,
-    /// Its fine class as a destination.
-    pub(crate) destination: u32,
-    /// Start of its row in the matrix, as a source.
+    /// Start of its row, as a source.
     pub(crate) row: u32,
     /// Its column, as a destination.
     pub(crate) column: u32,
@@ -63,9 +63,23 @@ impl Value for Program {
     const NONE: Self = Self { head: u32::MAX, list: u32::MAX };
 }
 
-/// A pair of fine classes as the table knows it.
+/// An identity's fine classes, as a source and as a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FineClasses {
+    pub(crate) source: u32,
+    pub(crate) destination: u32,
+}
+
+/// A pair of ends as the table knows it.
 fn pair(source: u32, destination: u32) -> u64 {
     u64::from(source) << 32 | u64::from(destination)
+}
+
+/// Where a pair stands in the table if it does.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PairPlace {
+    ends: u64,
+    place: usize,
 }
 
 /// The finished tables.
@@ -73,8 +87,10 @@ fn pair(source: u32, destination: u32) -> u64 {
 pub(crate) struct RuleTrie {
     /// By identity.
     places: Box<[Place]>,
-    /// By [`pair`] of fine classes.
-    pairs: BucketTable<u64, Program, 4>,
+    /// By identity; empty where the identities themselves are the ends of pairs.
+    classes: Box<[FineClasses]>,
+    /// By [`pair`] of ends.
+    pairs: PerfectTable<u64, Program>,
     matrix: PairMatrix,
     /// What the matrix's numbers stand for.
     programs: Box<[Program]>,
@@ -88,13 +104,59 @@ impl RuleTrie {
     /// The program of a pair.
     #[inline(always)]
     pub(crate) fn program(&self, source: u32, destination: u32) -> Program {
-        let (source, destination) = (self.places[source as usize], self.places[destination as usize]);
         if !self.pairs.is_empty()
-            && let Some(program) = self.pairs.get(pair(source.source, destination.destination))
+            && let Some(program) = self.pairs.get(self.ends(source, destination))
         {
             return program;
         }
-        self.programs[self.matrix.get(source.row, destination.column) as usize]
+        self.wide_program(source, destination)
+    }
+
+    /// Asks for what [`RuleTrie::fetch_pair`] reads.
+    #[inline(always)]
+    pub(crate) fn fetch_ends(&self, source: u32, destination: u32) {
+        if !self.classes.is_empty() {
+            prefetch(&self.classes[source as usize]);
+            prefetch(&self.classes[destination as usize]);
+        }
+    }
+
+    /// Where a pair is looked for; what [`RuleTrie::program_at`] reads is on its way from now on.
+    #[inline(always)]
+    pub(crate) fn fetch_pair(&self, source: u32, destination: u32) -> PairPlace {
+        if self.pairs.is_empty() {
+            prefetch(&self.places[source as usize]);
+            prefetch(&self.places[destination as usize]);
+            return PairPlace::default();
+        }
+        let ends = self.ends(source, destination);
+        PairPlace { ends, place: self.pairs.fetch(ends) }
+    }
+
+    /// [`RuleTrie::program`] of a pair that was fetched.
+    #[inline(always)]
+    pub(crate) fn program_at(&self, pair: PairPlace, source: u32, destination: u32) -> Program {
+        if !self.pairs.is_empty()
+            && let Some(program) = self.pairs.get_at(pair.place, pair.ends)
+        {
+            return program;
+        }
+        self.wide_program(source, destination)
+    }
+
+    #[inline(always)]
+    fn ends(&self, source: u32, destination: u32) -> u64 {
+        if self.classes.is_empty() {
+            return pair(source, destination);
+        }
+        pair(self.classes[source as usize].source, self.classes[destination as usize].destination)
+    }
+
+    /// What wide rules alone say of a pair.
+    #[inline(always)]
+    fn wide_program(&self, source: u32, destination: u32) -> Program {
+        let (row, column) = (self.places[source as usize].row, self.places[destination as usize].column);
+        self.programs[self.matrix.get(row, column) as usize]
     }
 
     /// What the program says of a class.
@@ -122,7 +184,8 @@ impl RuleTrie {
 
     /// Bytes on the heap: pairs, and programs.
     pub(crate) fn memory(&self) -> (usize, usize) {
-        let pairs = size_of_val(&*self.places) + self.pairs.memory() + self.matrix.memory();
+        let places = size_of_val(&*self.places) + size_of_val(&*self.classes);
+        let pairs = places + self.pairs.memory() + self.matrix.memory();
         let programs = size_of_val(&*self.programs)
             + size_of_val(&*self.heads)
             + self.patterns.memory()
@@ -226,15 +289,24 @@ impl RuleTrieBuild {
         Ok(())
     }
 
-    /// Closes the tables over the places of all identities.
+    /// Closes the tables over the places and the classes of all identities.
     ///
     /// # Errors
     /// [`BuildError::Table`].
-    pub(crate) fn finish(mut self, places: Box<[Place]>) -> Result<RuleTrie, BuildError> {
+    pub(crate) fn finish(
+        mut self,
+        places: Box<[Place]>,
+        classes: Box<[FineClasses]>,
+    ) -> Result<RuleTrie, BuildError> {
         self.lists.intern(&[0])?;
+        let (pairs, classes) = match by_identity(&self.pairs, &classes) {
+            Some(pairs) => (pairs, Box::default()),
+            None => (self.pairs, classes),
+        };
         Ok(RuleTrie {
             places,
-            pairs: BucketTable::build("pairs of identities", &self.pairs)?,
+            classes,
+            pairs: PerfectTable::build("pairs of identities", &pairs)?,
             matrix: self.matrix.finish(),
             programs: self.programs.into_items(),
             heads: self.heads.into_items(),
@@ -242,4 +314,40 @@ impl RuleTrieBuild {
             lists: self.lists.into_items(),
         })
     }
+}
+
+/// Pairs of classes as pairs of identities, where these are not many more.
+fn by_identity(pairs: &[(u64, Program)], classes: &[FineClasses]) -> Option<Vec<(u64, Program)>> {
+    let sources = members(classes.iter().map(|classes| classes.source));
+    let destinations = members(classes.iter().map(|classes| classes.destination));
+    let ends = |pair: u64| (&sources[(pair >> 32) as usize], &destinations[pair as u32 as usize]);
+    let products = pairs.iter().map(|(pair, _)| {
+        let (sources, destinations) = ends(*pair);
+        sources.len() * destinations.len()
+    });
+    let count: usize = products.sum();
+    if count > pairs.len() + pairs.len() / 4 {
+        return None;
+    }
+    let mut found = Vec::with_capacity(count);
+    for (classes, program) in pairs {
+        let (sources, destinations) = ends(*classes);
+        for source in sources {
+            found.extend(destinations.iter().map(|destination| (pair(*source, *destination), *program)));
+        }
+    }
+    Some(found)
+}
+
+/// By class: the identities in it.
+fn members(class_of: impl Iterator<Item = u32>) -> Vec<Vec<u32>> {
+    let mut members = Vec::new();
+    for (identity, class) in (0..).zip(class_of) {
+        let class = class as usize;
+        if members.len() <= class {
+            members.resize(class + 1, Vec::new());
+        }
+        members[class].push(identity);
+    }
+    members
 }

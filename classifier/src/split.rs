@@ -20,7 +20,7 @@ const SMALL_MATRIX: u64 = 1 << 22;
 /// Bytes of a cell, at most: where blocks are shared it is less.
 const CELL: u64 = 4;
 /// Bytes of a pair in the table.
-const PAIR: u64 = 32;
+const PAIR: u64 = 21;
 
 /// What was chosen.
 #[derive(Debug)]

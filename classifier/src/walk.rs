@@ -17,7 +17,7 @@ use crate::layer4::Layer4Build;
 use crate::limits::{BuildError, Limits};
 use crate::pair_matrix::PairMatrixBuild;
 use crate::program::{Ends, Item, Painter};
-use crate::rule_trie::{Place, Program, RuleTrie, RuleTrieBuild};
+use crate::rule_trie::{FineClasses, Place, Program, RuleTrie, RuleTrieBuild};
 use crate::split::Split;
 use crate::undecided::Undecided;
 use crate::verdict_table::VerdictBuild;
@@ -209,8 +209,8 @@ impl<'a> Walk<'a> {
                 self.narrow_pairs([source, fine], [&wide, &narrow], &row, &mut programs)?;
             }
         }
-        let places = self.places();
-        programs.trie.finish(places)
+        let (places, classes) = self.places();
+        programs.trie.finish(places, classes)
     }
 
     /// By coarse source class: the fine ones in it.
@@ -222,17 +222,17 @@ impl<'a> Walk<'a> {
         fine
     }
 
-    /// By identity.
-    fn places(&self) -> Box<[Place]> {
+    /// By identity: where it stands in the matrix, and its fine classes.
+    fn places(&self) -> (Box<[Place]>, Box<[FineClasses]>) {
         let columns = self.coarse.destinations.len();
         let classes = self.fine.sources.class_of.iter().zip(&self.fine.destinations.class_of);
-        let place = |(source, destination): (&u32, &u32)| Place {
-            source: *source,
-            destination: *destination,
-            row: PairMatrixBuild::row_start(self.coarse.sources.class_of[*source as usize], columns),
-            column: self.coarse.destinations.class_of[*destination as usize],
+        let classes =
+            classes.map(|(source, destination)| FineClasses { source: *source, destination: *destination });
+        let place = |FineClasses { source, destination }| Place {
+            row: PairMatrixBuild::row_start(self.coarse.sources.class_of[source as usize], columns),
+            column: self.coarse.destinations.class_of[destination as usize],
         };
-        classes.map(place).collect()
+        (classes.clone().map(place).collect(), classes.collect())
     }
 
     /// By selector: the ranks of the wide, or the narrow, rules whose `from` it is.

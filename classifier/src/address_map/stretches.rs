@@ -1,9 +1,9 @@
 //! What a map says of every address, without the trust that its tables are well formed; for the proof and for diffs.
 
 use super::{AddressMap, Host, joined};
-use crate::{address_trie, bucket_table};
+use crate::{address_trie, perfect_table};
 
-impl<K: address_trie::Key + bucket_table::Key + Default, const N: usize> AddressMap<K, N> {
+impl<K: address_trie::Key + perfect_table::Key + Default> AddressMap<K> {
     /// [`AddressMap::get`] for all addresses: stretches in order, each from its first address to the next one's, and
     /// `None` where `get` would not come to an answer. Neighbours differ.
     pub(crate) fn stretches(&self) -> Vec<(u128, Option<u32>)> {
@@ -11,15 +11,13 @@ impl<K: address_trie::Key + bucket_table::Key + Default, const N: usize> Address
         if self.hosts.is_empty() {
             return around;
         }
-        let Some(keys) = self.hosts.keys() else { return vec![(0, None)] };
-        let mut keys: Vec<K> = keys.collect();
+        let mut keys: Vec<K> = self.hosts.keys().collect();
         keys.sort_unstable();
         keys.dedup();
-        let found = keys.into_iter().filter_map(|key| match self.hosts.find(key) {
-            // What no way leads to is the trie's.
-            Some(None) => None,
-            Some(Some(Host(identity))) => Some((key.point(), Some(identity))),
-            None => Some((key.point(), None)),
+        // What no way leads to is the trie's.
+        let found = keys.into_iter().filter_map(|key| {
+            let Host(identity) = self.hosts.get(key)?;
+            Some((key.point(), Some(identity)))
         });
         let found: Vec<(u128, Option<u32>)> = found.collect();
         joined::<K, _>(&around, &found)
@@ -33,7 +31,7 @@ impl<K: address_trie::Key + bucket_table::Key + Default, const N: usize> Address
 }
 
 #[cfg(test)]
-impl<K: address_trie::Key + crate::cells::AsCell, const N: usize> AddressMap<K, N> {
+impl<K: address_trie::Key + crate::cells::AsCell> AddressMap<K> {
     pub(crate) fn cells<'t>(&'t mut self, tables: &mut crate::cells::Tables<'t>) {
         self.trie.cells(tables);
         self.hosts.cells(
@@ -45,11 +43,11 @@ impl<K: address_trie::Key + crate::cells::AsCell, const N: usize> AddressMap<K, 
 }
 
 #[cfg(test)]
-impl<K: address_trie::Key + bucket_table::Key + Default, const N: usize> AddressMap<K, N> {
+impl<K: address_trie::Key + perfect_table::Key + Default> AddressMap<K> {
     /// [`AddressMap::get`], as far as it leads.
     pub(crate) fn step(&self, address: K) -> Option<u32> {
         if !self.hosts.is_empty()
-            && let Some(Host(identity)) = self.hosts.find(address)?
+            && let Some(Host(identity)) = self.hosts.get(address)
         {
             return Some(identity);
         }

@@ -2,26 +2,35 @@
 //!
 //! For the proof. Where a lookup would leave a table, there is no answer.
 
-use super::{COUNTED, Program, RuleTrie, pair};
+use super::{COUNTED, FineClasses, Program, RuleTrie, pair};
 
 impl RuleTrie {
     /// All that a lookup reads of an identity as a source: identities for which it is equal are the same source.
     pub(crate) fn source_end(&self, identity: u32) -> Option<[u32; 2]> {
         let place = self.places.get(identity as usize)?;
-        Some([place.source, place.row])
+        Some([self.end(identity, |classes| classes.source)?, place.row])
     }
 
     /// Likewise as a destination.
     pub(crate) fn destination_end(&self, identity: u32) -> Option<[u32; 2]> {
         let place = self.places.get(identity as usize)?;
-        Some([place.destination, place.column])
+        Some([self.end(identity, |classes| classes.destination)?, place.column])
+    }
+
+    fn end(&self, identity: u32, side: impl Fn(&FineClasses) -> u32) -> Option<u32> {
+        match (self.pairs.is_empty(), self.classes.is_empty()) {
+            // Nobody asks.
+            (true, _) => Some(0),
+            (false, true) => Some(identity),
+            (false, false) => self.classes.get(identity as usize).map(side),
+        }
     }
 
     /// [`RuleTrie::program`] between two ends.
     pub(crate) fn program_between(&self, source: [u32; 2], destination: [u32; 2]) -> Option<Program> {
         let ([source, row], [destination, column]) = (source, destination);
         if !self.pairs.is_empty()
-            && let Some(program) = self.pairs.find(pair(source, destination))?
+            && let Some(program) = self.pairs.get(pair(source, destination))
         {
             return Some(program);
         }
@@ -55,10 +64,15 @@ impl RuleTrie {
         use super::{Head, Place};
         use crate::cells::{AsCell, each};
         let places = self.places.iter_mut().flat_map(|place| {
-            let Place { source, destination, row, column } = place;
-            [source, destination, row, column].map(AsCell::as_cell)
+            let Place { row, column } = place;
+            [row, column].map(AsCell::as_cell)
         });
         tables.push(("places", places.collect()));
+        let classes = self.classes.iter_mut().flat_map(|classes| {
+            let FineClasses { source, destination } = classes;
+            [source, destination].map(AsCell::as_cell)
+        });
+        tables.push(("classes of identities", classes.collect()));
         let program = |Program { head, list }: &'t mut Program| vec![head.as_cell(), list.as_cell()];
         self.pairs.cells("pairs", program, tables);
         self.matrix.cells(tables);

@@ -10,6 +10,8 @@
 //! records of both sides -----------------> up to four cells: pair map, two list tables, the wide table
 //! cell, class --- program: pattern, list -> rank; the lowest of the four wins
 //! ```
+//!
+//! [`prefetch`] and [`filled`] serve the tables of policies too, which are read without unsafe code.
 
 mod address;
 #[cfg(target_arch = "x86_64")]
@@ -19,10 +21,12 @@ mod avx512;
 mod dense;
 #[cfg(target_arch = "x86_64")]
 mod kernel;
+mod memory;
 mod portable;
 mod tables;
 
 pub(crate) use self::address::AddressTable;
+pub(crate) use self::memory::{filled, prefetch};
 pub(crate) use self::tables::{CellParts, NONE, PairEntry, PairMap, Parts, Record, ServiceParts, Tables};
 
 use crate::filter::{FilterMatch, FiveTuple};

@@ -4,13 +4,16 @@
 //! all (that they are alike is what an identity means, and is itself proved where identities change); the rules of
 //! the pair are found by what they ask of one end, and asked, selector by selector, of the two parties; then
 //! both gates are evaluated as the reference evaluator does it, for one packet of every part that rules or overlay
-//! tell apart, and compared with what a lookup in the new object says.
+//! tell apart, and compared with what a lookup in the new object says. Pairs of which policy and object read the same are
+//! compared once.
 //!
 //! Identities: of every party that gets another one, the label expressions (found by another index), networks and gates
 //! are compared with those of its identity.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use hashbrown::{HashMap, HashSet};
 use septum_rules::address::successor;
 use septum_rules::endpoint::{Endpoint, Party};
 use septum_rules::identity::{IdentityId, RuleId};
@@ -23,7 +26,7 @@ use septum_rules::workload::Workload;
 
 use super::{UpdateError, Updater};
 use crate::identities::Kind;
-use crate::overlay::pair;
+use crate::overlay::{PairProgram, pair};
 use crate::proof::complete;
 use crate::{Answer, Classifier, VerdictId, Witness};
 
@@ -36,27 +39,20 @@ impl Updater {
     ) -> Result<usize, UpdateError> {
         let mut by_destination: Vec<(u32, u32)> = pairs.iter().map(|(from, to)| (*to, *from)).collect();
         by_destination.sort_unstable();
+        let (mut asked, mut equal) = (Asked::default(), HashSet::<Alike, ahash::RandomState>::default());
         let mut packets = 0;
         for group in by_destination.chunk_by(|one, other| one.0 == other.0) {
             let to = group[0].0;
             let Some(destination) = self.representative(candidate, to)? else { continue };
             for (_, from) in group {
                 let Some(source) = self.representative(candidate, *from)? else { continue };
-                let (policy, rules) = (&self.policy, &self.rules);
-                // The end of which fewer rules ask says which rules to ask.
-                let mut rules: Vec<RuleId> = if rules.arrive_fewer(&self.identities, *from, to) {
-                    rules.arriving(&self.identities, to).collect()
-                } else {
-                    rules.leaving(&self.identities, *from).collect()
-                };
-                rules.sort_unstable();
-                rules.dedup();
-                rules.retain(|id| {
-                    let rule = &policy.rules[id.index()];
-                    matches(policy, &rule.from, source) && matches(policy, &rule.to, destination)
-                });
-                rules.sort_by(|a, b| policy.rules[a.index()].evaluation_order(&policy.rules[b.index()]));
-                packets += self.prove_pair(candidate, (*from, to), (source, destination), &rules)?;
+                let ends = ((*from, source), (to, destination));
+                let rules = asked.rules(self, ends);
+                let alike = Alike::of(&self.policy, candidate, ends, &rules);
+                if alike.as_ref().is_none_or(|alike| !equal.contains(alike)) {
+                    packets += self.prove_pair(candidate, (*from, to), (source, destination), &rules)?;
+                    equal.extend(alike);
+                }
             }
         }
         Ok(packets)
@@ -199,6 +195,80 @@ impl Updater {
             return Ok(());
         }
         Err(UpdateError::Identity(party))
+    }
+}
+
+/// An identity, and a party that has it.
+type End = (u32, Party);
+
+/// Which rules mean whom, by their text; each rule is asked once about each end.
+#[derive(Default)]
+struct Asked {
+    /// By identity, as source or destination: the rules that may mean it, in the order of evaluation.
+    candidates: HashMap<(Gate, u32), Vec<RuleId>, ahash::RandomState>,
+    means: HashMap<(Gate, RuleId, u32), bool, ahash::RandomState>,
+}
+
+impl Asked {
+    /// The rules that mean both ends, in the order of evaluation.
+    fn rules(&mut self, updater: &Updater, (source, destination): (End, End)) -> Vec<RuleId> {
+        let Updater { policy, identities, rules, .. } = updater;
+        let Self { candidates, means } = self;
+        // The end of which fewer rules ask says which rules to ask.
+        let arrive_fewer = rules.arrive_fewer(identities, source.0, destination.0);
+        let key = if arrive_fewer { (Gate::Ingress, destination.0) } else { (Gate::Egress, source.0) };
+        let candidates = candidates.entry(key).or_insert_with(|| {
+            let mut candidates: Vec<RuleId> = if arrive_fewer {
+                rules.arriving(identities, destination.0).collect()
+            } else {
+                rules.leaving(identities, source.0).collect()
+            };
+            candidates.sort_unstable();
+            candidates.dedup();
+            candidates.sort_by(|a, b| policy.rules[a.index()].evaluation_order(&policy.rules[b.index()]));
+            candidates
+        });
+        let mut means = |gate, rule: &RuleId, selector, (identity, party): End| {
+            *means.entry((gate, *rule, identity)).or_insert_with(|| matches(policy, selector, party))
+        };
+        let mean_both = candidates.iter().filter(|id| {
+            let rule = &policy.rules[id.index()];
+            means(Gate::Egress, id, &rule.from, source) && means(Gate::Ingress, id, &rule.to, destination)
+        });
+        mean_both.copied().collect()
+    }
+}
+
+/// All that policy and object read of a pair: where one of two alike is right, so is the other.
+#[derive(PartialEq, Eq, Hash)]
+struct Alike {
+    program: *const PairProgram,
+    rules: Vec<RuleId>,
+    /// Of each end that has a gate: whether it is open, and audited.
+    gates: [Option<(bool, bool)>; 2],
+    is_isolated: bool,
+}
+
+impl Alike {
+    /// `None` where it is not worth saying: a pair without a program of its own, or with rules whose holes ask for more.
+    fn of(
+        policy: &Policy,
+        candidate: &Classifier,
+        (source, destination): (End, End),
+        rules: &[RuleId],
+    ) -> Option<Self> {
+        let program = candidate.overlay.as_ref()?.pairs.get(&pair(source.0, destination.0))?;
+        let (source, destination) = (source.1, destination.1);
+        let has_holes = |id: &RuleId| !policy.rules[id.index()].except.is_empty();
+        (!rules.iter().any(has_holes)).then(|| Self {
+            program: Arc::as_ptr(program),
+            rules: rules.to_vec(),
+            gates: [
+                workload(policy, source).map(|it| (it.open.egress, it.audit)),
+                workload(policy, destination).map(|it| (it.open.ingress, it.audit)),
+            ],
+            is_isolated: is_isolated(policy, source, destination),
+        })
     }
 }
 

@@ -1,0 +1,301 @@
+//! Exact match in one cache line: a table whose hash function is made for its keys, so that no two of them collide.
+//!
+//! It holds what is looked up with every packet and is far too much for the first caches: single addresses, pairs of
+//! identities. A lookup reads one byte of a small table, which says how the keys of a group are spread, and one entry,
+//! whether the key is there or not; it compares one key, and has nothing to guess (hash and displace: Belazzougui, Botelho
+//! and Dietzfelbinger, "Hash, Displace, and Compress", 2009). A group has three keys on average and one of five
+//! places is free, so that nearly every group is spread within its 256 tries.
+//!
+//! A table is a function of its entries: the hash is fixed, and where it does badly (which nobody can bring about but
+//! the policy's author) other seeds and more places are tried in a fixed order, then the build is refused. No byte of
+//! it, not even a wrong one, leads a lookup out of it.
+//!
+//! Cost: building, a few tries for each group; memory, an entry and a quarter, and a third of a byte, for each key.
+
+use crate::limits::BuildError;
+use crate::simd::{filled, prefetch};
+
+/// Keys of a group, on average.
+const GROUP: usize = 3;
+/// How many ways there are to spread a group.
+const TRIES: usize = 256;
+
+/// What a table is keyed by.
+pub(crate) trait Key: Copy + Eq {
+    /// Folded to 64 bits, so that keys that are likely together are folded differently.
+    fn folded(self) -> u64;
+}
+
+impl Key for u32 {
+    #[inline(always)]
+    fn folded(self) -> u64 {
+        self.into()
+    }
+}
+
+impl Key for u64 {
+    #[inline(always)]
+    fn folded(self) -> u64 {
+        self
+    }
+}
+
+impl Key for u128 {
+    #[inline(always)]
+    fn folded(self) -> u64 {
+        (self as u64) ^ ((self >> 64) as u64).wrapping_mul(0xd6e8_feb8_6659_fd93)
+    }
+}
+
+/// What a table holds.
+pub(crate) trait Value: Copy + PartialEq {
+    /// A value that nothing has: it marks free places.
+    const NONE: Self;
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry<K, V> {
+    key: K,
+    value: V,
+}
+
+/// Values by key.
+#[derive(Clone, Debug)]
+pub(crate) struct PerfectTable<K, V> {
+    /// By group: how its keys are spread.
+    spreads: Box<[u8]>,
+    entries: Box<[Entry<K, V>]>,
+    seed: u64,
+    len: usize,
+}
+
+impl<K, V> Default for PerfectTable<K, V> {
+    fn default() -> Self {
+        Self { spreads: Box::default(), entries: Box::default(), seed: 0, len: 0 }
+    }
+}
+
+impl<K: Key + Default, V: Value> PerfectTable<K, V> {
+    /// A table of entries whose keys differ. `name` is for the error.
+    ///
+    /// # Errors
+    /// [`BuildError::Table`] when no seed spreads them.
+    pub(crate) fn build(name: &'static str, entries: &[(K, V)]) -> Result<Self, BuildError> {
+        if entries.is_empty() {
+            return Ok(Self::default());
+        }
+        for attempt in 0..8 {
+            let seed = (attempt as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let places = entries.len() + (entries.len() / 4).max(1) * (1 + attempt / 2);
+            let hashes: Vec<u64> = entries.iter().map(|(key, _)| hash(*key, seed)).collect();
+            if let Some(spreads) = spread(&hashes, places) {
+                let mut placed = filled(Entry { key: K::default(), value: V::NONE }, places);
+                for ((key, value), hash) in entries.iter().zip(&hashes) {
+                    placed[place(*hash, spreads[group(*hash, spreads.len())], places)] =
+                        Entry { key: *key, value: *value };
+                }
+                return Ok(Self { spreads, entries: placed, seed, len: entries.len() });
+            }
+        }
+        Err(BuildError::Table { table: name, limit: TRIES })
+    }
+
+    /// Whether it holds nothing; then it must not be asked.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Where a key is if it is there, for [`PerfectTable::get_at`]; the line is on its way from now on.
+    #[inline(always)]
+    pub(crate) fn fetch(&self, key: K) -> usize {
+        let place = self.place(key);
+        prefetch(&self.entries[place]);
+        place
+    }
+
+    /// The value of a key, which is nowhere else.
+    #[inline(always)]
+    pub(crate) fn get_at(&self, place: usize, key: K) -> Option<V> {
+        let entry = &self.entries[place];
+        (entry.key == key && entry.value != V::NONE).then_some(entry.value)
+    }
+
+    /// The value of a key.
+    #[inline(always)]
+    pub(crate) fn get(&self, key: K) -> Option<V> {
+        self.get_at(self.place(key), key)
+    }
+
+    /// All keys for which [`PerfectTable::get`] may find a value, in no order that means anything, some twice.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = K> {
+        self.entries.iter().map(|entry| entry.key)
+    }
+
+    /// How many entries it holds.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes on the heap.
+    pub(crate) fn memory(&self) -> usize {
+        size_of_val(&*self.spreads) + size_of_val(&*self.entries)
+    }
+
+    #[inline(always)]
+    fn place(&self, key: K) -> usize {
+        let hash = hash(key, self.seed);
+        place(hash, self.spreads[group(hash, self.spreads.len())], self.entries.len())
+    }
+}
+
+/// The multipliers here are those of splitmix64.
+#[inline(always)]
+fn hash<K: Key>(key: K, seed: u64) -> u64 {
+    let mixed = (key.folded() ^ seed).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed ^ (mixed >> 32)).wrapping_mul(0x94d0_49bb_1331_11eb)
+}
+
+#[inline(always)]
+fn group(hash: u64, groups: usize) -> usize {
+    scaled(hash, groups)
+}
+
+#[inline(always)]
+fn place(hash: u64, spread: u8, places: usize) -> usize {
+    // The highest bits are alike in a group: they become the lowest, and the others are multiplied into their place.
+    let number = hash.rotate_left(24) ^ u64::from(spread);
+    scaled(number.wrapping_mul(0xbf58_476d_1ce4_e5b9), places)
+}
+
+/// From a number of 64 bits to one below `end`.
+#[inline(always)]
+fn scaled(number: u64, end: usize) -> usize {
+    ((u128::from(number) * end as u128) >> 64) as usize
+}
+
+/// How each group of these hashes is spread, the largest groups first; `None` if one finds no places that are free.
+fn spread(hashes: &[u64], places: usize) -> Option<Box<[u8]>> {
+    let groups = hashes.len().div_ceil(GROUP);
+    let mut starts = vec![0_u32; groups + 1];
+    for hash in hashes {
+        starts[group(*hash, groups) + 1] += 1;
+    }
+    let most = starts.iter().max().copied().unwrap_or_default() as usize;
+    let mut by_size = vec![Vec::new(); most + 1];
+    for (group, size) in (0_u32..).zip(&starts[1..]) {
+        by_size[*size as usize].push(group);
+    }
+    for group in 0..groups {
+        starts[group + 1] += starts[group];
+    }
+    let mut next = starts.clone();
+    let mut grouped = vec![0; hashes.len()];
+    for hash in hashes {
+        let next = &mut next[group(*hash, groups)];
+        grouped[*next as usize] = *hash;
+        *next += 1;
+    }
+    let mut spreads = vec![0; groups].into_boxed_slice();
+    let mut taken = vec![0_u64; places.div_ceil(64)];
+    let mut found = Vec::with_capacity(most);
+    for group in by_size.iter().skip(1).rev().flatten() {
+        let group = *group as usize;
+        let members = &grouped[starts[group] as usize..starts[group + 1] as usize];
+        spreads[group] =
+            (0..=u8::MAX).find(|spread| take(members, *spread, places, &mut taken, &mut found))?;
+    }
+    Some(spreads)
+}
+
+/// Takes the places of a group that is spread like this, if all of them are free and differ.
+fn take(members: &[u64], spread: u8, places: usize, taken: &mut [u64], found: &mut Vec<usize>) -> bool {
+    found.clear();
+    for hash in members {
+        let place = place(*hash, spread, places);
+        let (word, bit) = (&mut taken[place / 64], 1 << (place % 64));
+        if *word & bit != 0 {
+            found.iter().for_each(|place: &usize| taken[place / 64] &= !(1 << (place % 64)));
+            return false;
+        }
+        *word |= bit;
+        found.push(place);
+    }
+    true
+}
+
+#[cfg(test)]
+impl<K: crate::cells::AsCell, V> PerfectTable<K, V> {
+    pub(crate) fn cells<'t>(
+        &'t mut self,
+        name: &'static str,
+        value: impl Fn(&'t mut V) -> Vec<crate::cells::Cell<'t>>,
+        tables: &mut crate::cells::Tables<'t>,
+    ) {
+        use crate::cells::{Cell, each};
+        if self.entries.is_empty() {
+            return;
+        }
+        let entries = self
+            .entries
+            .iter_mut()
+            .flat_map(|Entry { key, value: held }| std::iter::once(key.as_cell()).chain(value(held)));
+        tables.push((name, entries.collect()));
+        tables.push((name, each(&mut self.spreads)));
+        tables.push((name, vec![Cell::Long(&mut self.seed)]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Value for u32 {
+        const NONE: Self = u32::MAX;
+    }
+
+    /// Zero among the keys: what free places look like.
+    fn check<K: Key + Default + std::fmt::Debug>(key: impl Fn(u32) -> K) {
+        for count in [1, 2, 3, 4, 5, 17, 100, 20_000_u32] {
+            let entries: Vec<(K, u32)> = (0..count).map(|at| (key(at * 2), at)).collect();
+            let table = PerfectTable::<K, u32>::build("test", &entries).unwrap();
+            assert_eq!((table.len(), table.is_empty()), (count as usize, false));
+            for (key, value) in &entries {
+                assert_eq!(table.get(*key), Some(*value), "{key:?}");
+                assert_eq!(table.get_at(table.fetch(*key), *key), Some(*value), "{key:?}");
+            }
+            assert!((0..count).all(|at| table.get(key(at * 2 + 1)).is_none()));
+        }
+        assert!(PerfectTable::<K, u32>::build("test", &[]).unwrap().is_empty());
+        let others: Vec<(K, u32)> = (1..50).map(|at| (key(at), at)).collect();
+        assert_eq!(PerfectTable::<K, u32>::build("test", &others).unwrap().get(K::default()), None);
+    }
+
+    #[test]
+    fn every_key_is_found_and_no_other() {
+        check::<u32>(|at| at);
+        check::<u64>(|at| u64::from(at % 137) << 32 | u64::from(at / 137));
+        check::<u128>(|at| u128::from(at) << 64 | u128::from(at % 3));
+    }
+
+    #[test]
+    fn the_first_seed_spreads_what_policies_hold() {
+        let pairs: Vec<(u64, u32)> = (0..200_000).map(|at| ((at % 997) << 32 | (at / 997 * 7), 0)).collect();
+        assert_eq!(PerfectTable::build("pairs", &pairs).unwrap().seed, 0);
+        let subnets: Vec<(u32, u32)> =
+            (0..100_000).map(|at| ((10 << 24) + (at / 200 * 256) + at % 200, 0)).collect();
+        assert_eq!(PerfectTable::build("addresses", &subnets).unwrap().seed, 0);
+    }
+
+    #[test]
+    fn keys_that_all_meet_in_one_group_are_refused_in_bounded_time() {
+        // `folded` sends all of these to the same number.
+        let meet = |high: u64| {
+            let low = high.wrapping_mul(0xd6e8_feb8_6659_fd93);
+            u128::from(high) << 64 | u128::from(low)
+        };
+        let entries: Vec<(u128, u32)> = (0..1000).map(|at| (meet(u64::from(at)), at)).collect();
+        let refused = PerfectTable::<u128, u32>::build("test", &entries).unwrap_err();
+        assert!(matches!(refused, BuildError::Table { table: "test", .. }), "{refused}");
+    }
+}
