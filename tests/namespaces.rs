@@ -33,6 +33,8 @@ mod bulk;
 mod closing;
 #[path = "namespaces/events.rs"]
 mod events;
+#[path = "namespaces/groups.rs"]
+mod groups;
 #[path = "namespaces/lies.rs"]
 mod lies;
 #[path = "namespaces/life.rs"]
@@ -82,6 +84,7 @@ fn between_hosts() -> Vec<Trial> {
         spoofing::trials(),
         refusals::trials(),
         uplinks::trials(),
+        groups::trials(),
         reload::trials(),
         life::trials(),
         bad_input::trials(),

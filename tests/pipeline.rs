@@ -11,6 +11,8 @@ mod configuration;
 mod connections;
 #[path = "pipeline/fast_path.rs"]
 mod fast_path;
+#[path = "pipeline/groups.rs"]
+mod groups;
 #[path = "pipeline/guard.rs"]
 mod guard;
 #[path = "pipeline/hostile.rs"]

@@ -16,6 +16,7 @@ use septum_rules::policy::{Policy, Uplink};
 
 use crate::configuration::Configuration;
 use crate::limiter::Limiter;
+use crate::memberships::Memberships;
 use crate::neighbours::Neighbours;
 use crate::port::PortId;
 use crate::routes::{Routes, UplinkId};
@@ -58,6 +59,8 @@ pub struct Member {
     pub configuration: Configuration,
     /// How much it may send, where it is limited.
     pub limiter: Option<Arc<Limiter>>,
+    /// The multicast groups that it listens to.
+    pub memberships: Arc<Memberships>,
 }
 
 impl Member {
@@ -204,22 +207,22 @@ impl Directory {
                 promiscuous: workload.promiscuous,
                 configuration: Configuration::of(workload, &policy.segments[workload.segment.index()]),
                 limiter: Limiter::of(workload.limits),
+                memberships: Arc::default(),
             });
         }
         directory
     }
 
-    /// Goes on where `previous` is: whoever stays at its port with its limits keeps what it has used of
-    /// them, and uplinks keep the neighbours that they know.
+    /// Goes on where `previous` is: whoever stays at its port keeps the groups that it listens to and, with its limits, what
+    /// it has used of them; uplinks keep the neighbours that they know.
     pub fn inherit(&mut self, previous: &Self) {
         for member in self.members.iter_mut().flatten() {
             let before = previous.member(member.port.slot).filter(|before| before.port == member.port);
-            let (Some(now), Some(then)) =
-                (&mut member.limiter, before.and_then(|before| before.limiter.as_ref()))
-            else {
-                continue;
-            };
-            if then.is_same_as(now) {
+            let Some(before) = before else { continue };
+            member.memberships = Arc::clone(&before.memberships);
+            if let (Some(now), Some(then)) = (&mut member.limiter, &before.limiter)
+                && then.is_same_as(now)
+            {
                 *now = Arc::clone(then);
             }
         }

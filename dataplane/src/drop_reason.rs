@@ -139,6 +139,14 @@ reasons! {
         SpoofDhcp = "spoof-dhcp",
         /// A router advertisement or a DHCP server's message from a workload.
         RogueServer = "rogue-server",
+        /// An IGMP or MLD query from a workload: who listens is told to the switch alone.
+        RogueQuerier = "rogue-querier",
+        /// An IGMP message that is cut off, a fragment, about no group, or whose checksum is wrong.
+        IgmpMalformed = "igmp-malformed",
+        /// An MLD message that RFC 2710 or 3810 says to ignore (hop limit, source, checksum), or that is cut off or about no group.
+        MldMalformed = "mld-malformed",
+        /// The workload listens to as many groups as it may.
+        MembershipQuota = "membership-quota",
         /// What came in by an uplink claims to be from an address of a workload, a segment or the switch.
         UplinkSpoof = "uplink-spoof",
         /// The source lives behind none of the networks that the uplink may bring in, or another uplink is nearer to it.

@@ -11,14 +11,12 @@ use septum_rules::proto::Protocol;
 
 use crate::directory::Member;
 use crate::drop_reason::DropReason;
-use crate::wire::{Arp, Content, Headers, IpPacket, Neighbour};
+use crate::wire::icmp::icmpv6_type;
+use crate::wire::{Arp, Content, Headers, IpPacket, Neighbour, mld};
 
 /// UDP ports of DHCP (RFC 2131) and DHCPv6 (RFC 8415): (server, client).
 const DHCP: (u16, u16) = (67, 68);
 const DHCPV6: (u16, u16) = (547, 546);
-
-/// MLD messages (RFC 2710, RFC 3810), by ICMPv6 type.
-const MLD: [u8; 4] = [130, 131, 132, 143];
 
 /// What the guard found out about a frame's source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +68,11 @@ fn admit_ip(member: &Member, ip: &IpPacket) -> Result<Source, DropReason> {
     // ICMP redirect and router advertisement (RFC 792, RFC 1256): workloads are no routers.
     let is_icmp_router =
         layer4.protocol == Protocol::ICMP && matches!(layer4.icmp_type_code(), Some((5 | 9, _)));
+    let asks_for_listeners = layer4.protocol == Protocol::ICMPV6
+        && matches!(layer4.icmp_type_code(), Some((icmpv6_type::MLD_QUERY, _)));
+    if asks_for_listeners {
+        return Err(DropReason::RogueQuerier);
+    }
     // Servers speak to the client's port; clients do not mind from which (RFC 8415 section 7.2).
     let client = if ip.flow.source.is_ipv4() { DHCP.1 } else { DHCPV6.1 };
     let is_dhcp_server = layer4.protocol == Protocol::UDP && layer4.destination == client;
@@ -87,8 +90,7 @@ fn may_be_unaddressed(ip: &IpPacket) -> bool {
         // RFC 4862 section 5.4.2 and RFC 3590.
         IpAddr::V6(_) => {
             ip.neighbour.is_some_and(|neighbour| neighbour.icmp_type == Neighbour::SOLICITATION)
-                || (layer4.protocol == Protocol::ICMPV6
-                    && layer4.icmp_type_code().is_some_and(|(icmp_type, _)| MLD.contains(&icmp_type)))
+                || is_listener_discovery(ip)
         }
     }
 }
@@ -109,9 +111,14 @@ fn admit_neighbour(member: &Member, neighbour: &Neighbour) -> Result<(), DropRea
 }
 
 /// Whether an ICMPv6 message is multicast listener discovery.
-pub fn is_listener_discovery(ip: &IpPacket) -> bool {
+fn is_listener_discovery(ip: &IpPacket) -> bool {
     ip.flow.layer4.protocol == Protocol::ICMPV6
-        && ip.flow.layer4.icmp_type_code().is_some_and(|(icmp_type, _)| MLD.contains(&icmp_type))
+        && ip.flow.layer4.icmp_type_code().is_some_and(|(icmp_type, _)| mld::is_listener_discovery(icmp_type))
+}
+
+/// Whether a packet tells who listens to a group, or asks for it (IGMP, MLD).
+pub fn is_about_listeners(ip: &IpPacket) -> bool {
+    is_listener_discovery(ip) || ip.flow.layer4.protocol == Protocol::IGMP
 }
 
 /// Whether a packet asks for an address or for configuration (DHCP, DHCPv6).

@@ -1,6 +1,7 @@
 //! The dataplane of Septum: frames in, verdicts, frames out.
 
 pub mod admission;
+pub mod announcer;
 pub mod burst;
 pub mod cli;
 pub mod clock;
@@ -17,6 +18,7 @@ pub mod forwarding;
 pub mod group;
 pub mod guard;
 pub mod limiter;
+pub mod memberships;
 pub mod neighbours;
 pub mod packet_test;
 pub mod pipeline;

@@ -21,6 +21,7 @@ use crate::counters::WorkerCells;
 use crate::delivery::Plan;
 use crate::directory::{SegmentEntry, uplink_port};
 use crate::forwarding::{group_mac, is_group};
+use crate::memberships::GroupKey;
 use crate::pipeline::{End, Forwarder};
 use crate::port::PortId;
 use crate::snapshot::{CompiledPolicy, Snapshot};
@@ -86,7 +87,18 @@ impl Bench {
         self.burst.push(&frame);
         let time = BurstTime { tick: Tick(1), unix_ms: 0 };
         let port = self.ports[&workload.name];
+        // In a test everybody listens to the group that it names: what is asked is who may hear it.
+        let members = || {
+            let slots = &self.snapshot.directory.segment(workload.segment).members;
+            slots.iter().filter_map(|slot| self.snapshot.directory.member(*slot))
+        };
+        let group = GroupKey::of(test.destination);
+        for member in members().filter(|_| test.destination.is_multicast()) {
+            // Each has room: no test leaves a membership behind.
+            let _ = member.memberships.join(group, time.tick);
+        }
         forwarder.decide(&self.snapshot, port, &mut self.burst, time, &mut self.plan);
+        members().for_each(|member| member.memberships.leave(group));
         let (admitted, reason) = match self.plan.ends()[0] {
             // The packet is admitted; only its next hop is not known in a test.
             End::Forward(_) | End::Copied | End::Replied | End::Asked(..) => (true, None),

@@ -1,5 +1,6 @@
 //! The switch answering for itself: ARP and neighbour discovery from the directory, echo to a gateway, ICMP errors,
-//! and the resets and prohibitions of policies that reject. ([`crate::configuration`] answers who asks for its addresses.)
+//! and the resets and prohibitions of policies that reject. ([`crate::configuration`] answers who asks for its addresses,
+//! [`crate::group`] hears who listens.)
 //!
 //! Answers need no rule, but come only after the guard, and each port may have only so many: of services so many, of
 //! refusals so many, so that a sender who is refused a lot still resolves its neighbours. An answer is written
@@ -172,6 +173,9 @@ impl Asking<'_> {
                     self.router_solicitation(member, ip)
                 }
                 (None, Station::Member(member)) if guard::is_dhcp_request(ip) => self.configure(member, ip),
+                (None, Station::Member(member)) if guard::is_about_listeners(ip) => {
+                    self.hear_listener(member, ip)
+                }
                 // Whoever has no address yet may only talk to the switch.
                 _ => DropReason::Absorbed.into(),
             },
@@ -340,14 +344,8 @@ impl Asking<'_> {
     }
 }
 
-/// Whether a packet is meant for the switch, and never for another workload: neighbour discovery, and what is absorbed.
+/// Whether a packet is meant for the switch, and never for another workload: neighbour discovery, listeners' reports, requests
+/// for configuration.
 pub fn is_for_switch(ip: &IpPacket) -> bool {
-    ip.neighbour.is_some() || is_absorbed(ip)
-}
-
-/// Whether the switch keeps a packet for itself: listener reports, requests for configuration, IGMP.
-fn is_absorbed(ip: &IpPacket) -> bool {
-    guard::is_listener_discovery(ip)
-        || guard::is_dhcp_request(ip)
-        || ip.flow.layer4.protocol == Protocol::IGMP
+    ip.neighbour.is_some() || guard::is_about_listeners(ip) || guard::is_dhcp_request(ip)
 }

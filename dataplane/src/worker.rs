@@ -12,9 +12,9 @@ use crossbeam_channel::{Receiver, Sender};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::time::Timespec;
 
+use crate::announcer::Announcer;
 use crate::burst::Burst;
 use crate::clock::{BurstTime, Tick};
-use crate::configuration::advertise;
 use crate::delivery::{Plan, Queues, deliver};
 use crate::drop_reason::DropReason;
 use crate::pipeline::{End, Forwarder};
@@ -106,8 +106,10 @@ pub struct Worker<Q> {
     burst: Burst,
     plan: Plan,
     segmenter: Segmenter,
-    /// When each port, by slot, was last told where the way out is.
-    advertised: Vec<Option<(PortId, Tick)>>,
+    announcer: Announcer,
+    /// The last burst's moment, and that of the last look at every queue while there was work.
+    now: Tick,
+    swept: Tick,
 }
 
 /// What the waker's events carry: no port has this number.
@@ -116,11 +118,10 @@ const WAKE: u64 = u64::MAX;
 /// Looks without work before blocking.
 const IDLE_LOOKS: u32 = 24;
 
-/// An idle worker looks at every queue this often: not every device that disappears makes its descriptor readable.
+/// Every queue is looked at this often, whether or not others keep the worker busy: not every device that disappears makes its
+/// descriptor readable, and who only listens is told things too.
 const SWEEP: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-
-/// Ticks between two router advertisements that nobody asked for: ten minutes (RFC 4861 section 6.2.1, MaxRtrAdvInterval).
-const ADVERTISE_EVERY: u32 = 600 * Tick::PER_SECOND;
+const SWEEP_TICKS: u32 = Tick::PER_SECOND;
 
 /// Readable queues that one look may report; the others are reported by the next.
 const EVENTS: usize = 64;
@@ -152,7 +153,9 @@ impl<Q: PortQueue> Worker<Q> {
             burst: Burst::default(),
             plan: Plan::default(),
             segmenter: Segmenter::default(),
-            advertised: Vec::new(),
+            announcer: Announcer::default(),
+            now: Tick::default(),
+            swept: Tick::default(),
         })
     }
 
@@ -208,7 +211,11 @@ impl<Q: PortQueue> Worker<Q> {
         let timeout = if may_block { SWEEP } else { Timespec::default() };
         // An interrupted wait finds nothing, and the next one looks again.
         let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout));
-        if may_block && events.is_empty() {
+        let is_overdue = self.now.since(self.swept) >= SWEEP_TICKS;
+        if is_overdue {
+            self.swept = self.now;
+        }
+        if is_overdue || (may_block && events.is_empty()) {
             self.ready.extend(self.queues.iter_mut().map(|(port, _)| port));
         }
         let mut woken = false;
@@ -273,7 +280,9 @@ impl<Q: PortQueue> Worker<Q> {
         let worked = !self.burst.is_empty();
         if worked {
             let snapshot = self.snapshots.current();
-            self.forwarder.decide(snapshot, port, &mut self.burst, BurstTime::now(), &mut self.plan);
+            let time = BurstTime::now();
+            self.now = time.tick;
+            self.forwarder.decide(snapshot, port, &mut self.burst, time, &mut self.plan);
             let cells = &self.forwarder.cells;
             deliver(&self.plan, &self.burst, port, &mut self.queues, &mut self.segmenter, cells);
         }
@@ -286,27 +295,14 @@ impl<Q: PortQueue> Worker<Q> {
     }
 
     /// Says what the switch has to say at a port without being asked: at an uplink, questions for gateways whose MAC is
-    /// missing or about to be; at a workload's port, from time to time, where the way out is.
+    /// missing or about to be; at a workload's port what is due there.
     fn speak(&mut self, port: PortId) {
         let directory = &self.snapshots.current().directory;
         self.burst.clear();
         match Station::at(directory, port) {
             Some(Station::Uplink(uplink)) => uplink::ask_gateways(uplink, Tick::now(), &mut self.burst),
-            Some(Station::Member(member))
-                if self.forwarder.worker == 0 && member.configuration.has_ipv6() =>
-            {
-                let slot = usize::from(port.slot);
-                if self.advertised.len() <= slot {
-                    self.advertised.resize(slot + 1, None);
-                }
-                let (now, last) = (Tick::now(), &mut self.advertised[slot]);
-                match last {
-                    Some((to, at)) if *to == port && now.since(*at) < ADVERTISE_EVERY => return,
-                    Some((to, _)) if *to == port => advertise(directory, member, &mut self.burst),
-                    // Whoever is new there asks by itself.
-                    _ => {}
-                }
-                *last = Some((port, now));
+            Some(Station::Member(member)) if self.forwarder.worker == 0 => {
+                self.announcer.announce(directory, member, Tick::now(), &mut self.burst);
             }
             _ => {}
         }

@@ -12,6 +12,7 @@ pub(crate) const VNET: usize = 12;
 pub(crate) const NETWORK: usize = VNET + 14;
 
 pub(crate) const ICMP: u8 = 1;
+pub(crate) const IGMP: u8 = 2;
 pub(crate) const TCP: u8 = 6;
 pub(crate) const UDP: u8 = 17;
 pub(crate) const GRE: u8 = 47;

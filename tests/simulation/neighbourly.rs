@@ -6,11 +6,15 @@ use septum_rules::mac::MacAddress;
 
 use crate::craft::*;
 use crate::hostile::Mint;
+use crate::provoke::listener_report;
 use crate::world::atlas;
 
 impl Mint<'_> {
     /// A packet to many: within a segment, or as if.
     pub(crate) fn group_frame(&mut self) -> Vec<u8> {
+        if self.random.once_in(6) {
+            return listener_report(self, "ff02::fb").frame();
+        }
         let mut draft = self.packet_of(UDP);
         let port = *self.random.pick(&[5353, 514, 53, 1900]);
         draft.transport = udp((self.random.port(), port), b"who is there?");

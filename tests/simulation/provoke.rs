@@ -18,6 +18,7 @@ use std::sync::LazyLock;
 use septum::drop_reason::{DropReason, UndeliveredReason};
 
 use self::drafts::Script;
+pub(crate) use self::drafts::listener_report;
 use crate::checker::Checker;
 use crate::hostile::Mint;
 use crate::random::Random;

@@ -103,7 +103,9 @@ impl Fabric {
     /// Replaces the policy; the workloads must be the same.
     pub(crate) fn change(&mut self, text: &str) {
         let generation = self.snapshot.policy_generation + 1;
-        self.snapshot = Snapshot::new(compile(text), &self.ports, 1, u64::from(generation), generation);
+        let mut next = Snapshot::new(compile(text), &self.ports, 1, u64::from(generation), generation);
+        next.directory.inherit(&self.snapshot.directory);
+        self.snapshot = next;
     }
 
     pub(crate) fn policy(&self) -> &Policy {

@@ -4,8 +4,8 @@
 //! hold together is a [`DropReason`]. Offsets count from the Ethernet header, in bytes.
 //!
 //! Reading: [`parse::parse`] walks one file a protocol, from [`ethernet`] to [`transport`]; [`quoted`] reads what an
-//! ICMP error quotes. Writing: [`rewrite`] (what routing changes), [`reply`], [`reset`], [`question`] and
-//! [`icmp_error`] (what the switch originates), [`segment`] (super-frames for ports that cannot take them). Writers panic only when the buffer
+//! ICMP error quotes; [`igmp`] and [`mld`] what listeners tell. Writing: [`rewrite`] (what routing changes), [`reply`], [`reset`],
+//! [`question`], [`query`] and [`icmp_error`] (what the switch originates), [`segment`] (super-frames for ports that cannot take them). Writers panic only when the buffer
 //! that they are given is shorter than they say.
 
 pub mod arp;
@@ -17,13 +17,17 @@ pub mod ethernet;
 pub mod fragment;
 pub mod icmp;
 pub mod icmp_error;
+pub mod igmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod ipv6_extensions;
+pub mod listener;
 pub mod martian;
+pub mod mld;
 pub mod neighbour;
 pub mod offload;
 pub mod parse;
+pub mod query;
 pub mod question;
 pub mod quoted;
 pub mod reply;

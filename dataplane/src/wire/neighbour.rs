@@ -52,6 +52,11 @@ pub const fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::from_bits(SOLICITED_NODE | (address.to_bits() & 0xff_ffff))
 }
 
+/// Whether an address is such a group.
+pub const fn is_solicited_node(group: Ipv6Addr) -> bool {
+    group.to_bits() & !0xff_ffff == SOLICITED_NODE
+}
+
 /// `ff02::1:ff00:0/104`
 const SOLICITED_NODE: u128 = 0xff02_0000_0000_0000_0000_0001_ff00_0000;
 
@@ -97,7 +102,7 @@ fn read(message: &[u8], carrier: &Carrier) -> Option<Neighbour> {
         ROUTER_ADVERTISEMENT => carrier.source.is_unicast_link_local(),
         // Section 7.1.1.
         NEIGHBOUR_SOLICITATION => {
-            let to_group = carrier.destination.to_bits() & !0xff_ffff == SOLICITED_NODE;
+            let to_group = is_solicited_node(carrier.destination);
             !target.is_multicast() && (!from_nobody || (to_group && options.source.is_none()))
         }
         // Section 7.1.2: the answer to many is no answer to one.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use septum::drop_reason::DropReason::*;
+use septum::memberships::PLACES;
 use septum_rules::mac::MacAddress;
 
 use super::drafts::*;
@@ -57,6 +58,25 @@ pub(super) const CLAIMS: &[Provocation] = &[
         let draft = v4(mint);
         one(&carrying(draft, UDP, udp((67, 68), b"an offer")).sealed())
     }),
+    row(RogueQuerier, "a query who listens", |mint| one(&igmp(mint, &[0x11, 10, 0, 0, 0, 0, 0, 0])))
+        .by("lab-1"),
+    row(IgmpMalformed, "a report with fewer records than it says", |mint| {
+        one(&igmp(mint, &[0x22, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0]))
+    })
+    .by("lab-1"),
+    row(MldMalformed, "a report that has crossed a router", |mint| {
+        let mut draft = listener_report(mint, "ff02::fb");
+        draft.ttl = 63;
+        one(&draft.sealed())
+    })
+    .by("lab-1"),
+    row(MembershipQuota, "a report of more groups than one workload may listen to", |mint| {
+        let records = (0..=PLACES as u8).flat_map(|at| [4, 0, 0, 0, 239, 9, 9, at]);
+        let header = [0x22, 0, 0, 0, 0, 0, 0, PLACES as u8 + 1];
+        one(&igmp(mint, &header.into_iter().chain(records).collect::<Vec<_>>()))
+    })
+    .by("lab-1")
+    .seldom(10),
     row(UplinkSpoof, "an address of this side, claimed from behind an uplink", |mint| {
         let mut draft = inbound(mint);
         draft.source = address("10.10.0.12");

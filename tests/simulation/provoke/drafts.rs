@@ -166,3 +166,37 @@ impl Handshake {
         self.said
     }
 }
+
+/// An IGMP message.
+pub(super) fn igmp(mint: &mut Mint<'_>, message: &[u8]) -> Draft {
+    let own = &atlas().hosts[mint.from];
+    let mut transport = message.to_vec();
+    let checksum = !sum(&[&transport]);
+    transport[2..4].copy_from_slice(&checksum.to_be_bytes());
+    Draft {
+        macs: (own.mac, MacAddress([1, 0, 0x5e, 0, 0, 22])),
+        source: own.address(true).expect("an IPv4 address"),
+        destination: address("224.0.0.22"),
+        ttl: 1,
+        protocol: IGMP,
+        identification: mint.random.next() as u32,
+        transport,
+        options: Vec::new(),
+    }
+}
+
+/// A report of MLDv1: the sender listens to a group.
+pub(crate) fn listener_report(mint: &Mint<'_>, group: &str) -> Draft {
+    let own = &atlas().hosts[mint.from];
+    Draft {
+        macs: (own.mac, MacAddress([0x33, 0x33, 0, 0, 0, 0x16])),
+        source: own.mac.link_local().into(),
+        destination: address("ff02::16"),
+        ttl: 1,
+        protocol: ICMPV6,
+        identification: 0,
+        transport: icmp(131, 0, [0; 4], &octets(address(group))),
+        options: Vec::new(),
+    }
+    .sealed()
+}
