@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use septum_rules::mac::MacAddress;
+
 use crate::craft::*;
 use crate::hostile::Mint;
 use crate::world::atlas;
