@@ -54,6 +54,9 @@ fn faults() -> Vec<Fault> {
 fn place(fault: &Fault, source: &str) -> Result<usize, String> {
     let name = &fault.name;
     let begin = match source.split_once(&fault.after) {
+        Some((_, behind)) if !fault.after.is_empty() && behind.contains(&fault.after) => {
+            return Err(format!("{name}: {:?} stands in several places", fault.after));
+        }
         Some((before, _)) => before.len() + fault.after.len(),
         None => return Err(format!("{name}: {} has no {:?}", fault.file.display(), fault.after)),
     };
@@ -89,19 +92,28 @@ fn every_fault_is_found() {
     let wanted = std::env::var("SEPTUM_FAULTS").unwrap_or_default();
     let faults = faults();
     let workshop = root().join("target/faults");
-    plant(&faults, &workshop.join("source"));
-    let healthy = simulate(&workshop, "");
-    assert!(healthy.is_none(), "without a fault, the simulation found: {healthy:?}");
-    let mut missed = Vec::new();
+    plant(&faults, &workshop);
+    let simulation = build(&workshop);
+    println!("{:<34} {:<28} {:>8}  what was found", "fault", "in", "frames");
+    if let Some(found) = simulate(&simulation, "") {
+        panic!("without a fault, the simulation found: {}", found.what);
+    }
+    let (mut missed, mut count, mut latest) = (Vec::new(), 0, 0);
     for fault in faults.iter().filter(|fault| fault.name.contains(&wanted)) {
-        match simulate(&workshop, &fault.name) {
-            Some(found) => println!("{:<32} {found}", fault.name),
+        let file = fault.file.display().to_string();
+        count += 1;
+        match simulate(&simulation, &fault.name) {
+            Some(Found { frames, what }) => {
+                latest = latest.max(frames);
+                println!("{:<34} {file:<28} {frames:>8}  {what}", fault.name);
+            }
             None => {
-                println!("{:<32} NOT FOUND in {FRAMES} frames", fault.name);
+                println!("{:<34} {file:<28}   MISSED", fault.name);
                 missed.push(fault.name.as_str());
             }
         }
     }
+    println!("{} of {count} found, the last after {latest} frames of {FRAMES}", count - missed.len());
     assert!(missed.is_empty(), "not found: {missed:?}");
 }
 
@@ -186,23 +198,47 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Runs the copy's simulation with a fault; gives what it found.
-fn simulate(workshop: &Path, fault: &str) -> Option<String> {
+/// Builds the copy's simulation; gives its program.
+fn build(workshop: &Path) -> PathBuf {
+    // What does not belong to the workspace is built already.
+    let target = root().join("target");
     let output = Command::new(env!("CARGO"))
         .args([
             "test",
-            "--quiet",
             "-p",
             "septum",
             "--test",
             "simulation",
-            "simulation",
-            "--",
-            "--exact",
-            "--nocapture",
+            "--no-run",
+            "--message-format",
+            "json-render-diagnostics",
         ])
-        .current_dir(workshop.join("source"))
-        .env("CARGO_TARGET_DIR", workshop.join("build"))
+        .current_dir(workshop)
+        .env("CARGO_TARGET_DIR", target)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "the copy with faults does not build");
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let programs = messages.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    });
+    programs.last().expect("cargo names the program")
+}
+
+/// What the simulation found, and after how many frames.
+struct Found {
+    frames: u64,
+    what: String,
+}
+
+/// Runs the copy's simulation with a fault.
+fn simulate(simulation: &Path, fault: &str) -> Option<Found> {
+    let output = Command::new(simulation)
+        .args(["simulation", "--exact", "--nocapture"])
+        .current_dir(root())
         .env("SEPTUM_FAULT", fault)
         .env("SEPTUM_SEEDS", "40")
         .env("SEPTUM_FRAMES", FRAMES.to_string())
@@ -210,14 +246,17 @@ fn simulate(workshop: &Path, fault: &str) -> Option<String> {
         .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
         .output()
-        .expect("cargo runs");
+        .expect("the simulation runs");
     if output.status.success() {
         return None;
     }
     let text =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let mut lines = text.lines().skip_while(|line| !line.starts_with("found after"));
-    let Some(found) = lines.next() else { panic!("{fault}: the simulation did not run:\n{text}") };
-    let why = lines.next().unwrap_or_default();
-    Some(format!("{found}: {}", why.chars().take(150).collect::<String>()))
+    let found = lines.next().and_then(|line| {
+        let frames = line.split_whitespace().nth(2)?.parse().ok()?;
+        let what = lines.next().unwrap_or_default().chars().take(120).collect();
+        Some(Found { frames, what })
+    });
+    Some(found.unwrap_or_else(|| panic!("{fault}: the simulation did not run:\n{text}")))
 }

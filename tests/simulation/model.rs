@@ -360,7 +360,8 @@ impl Connection {
             self.spoken[0] = true;
         }
         self.synchronised[side] |= flags & SYN != 0;
-        self.finished[side] |= flags & FIN != 0;
+        // One that may have been outside its window ends nothing.
+        self.finished[side] |= flags & FIN != 0 && self.windows.is_certain(side);
         // A reset at the very next number is one that every rule accepts (RFC 5961 section 3.2).
         if flags & RST != 0 && self.next[side] == Some(segment.sequence) {
             self.is_reset = true;

@@ -30,6 +30,11 @@ impl Windows {
     pub(super) const DOUBTFUL: Self =
         Self { next: [None; 2], answered: [false; 2], is_doubtful: true, is_settled: false };
 
+    /// Whether every segment of `side` was inside.
+    pub(super) fn is_certain(&self, side: usize) -> bool {
+        !self.is_doubtful && self.next[side].is_some()
+    }
+
     /// Whether `side` cannot have sent `sequence` just now, or be heard with it.
     pub(super) fn excludes(&self, side: usize, sequence: u32) -> bool {
         let next = self.next[side].filter(|_| !self.is_doubtful && self.answered == [true; 2]);
