@@ -200,8 +200,8 @@ fn copy(from: &Path, to: &Path) {
 
 /// Builds the copy's simulation; gives its program.
 fn build(workshop: &Path) -> PathBuf {
-    // What does not belong to the workspace is built already.
-    let target = root().join("target");
+    // A place of its own: cargo cannot tell the copy's artifacts from the workspace's.
+    let target = root().join("target/faults-build");
     let output = Command::new(env!("CARGO"))
         .args([
             "test",
@@ -221,11 +221,11 @@ fn build(workshop: &Path) -> PathBuf {
         .expect("cargo runs");
     assert!(output.status.success(), "the copy with faults does not build");
     let messages = String::from_utf8_lossy(&output.stdout);
-    let programs = messages.lines().filter_map(|line| {
+    let mut programs = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     });
-    programs.last().expect("cargo names the program")
+    programs.next_back().expect("cargo names the program")
 }
 
 /// What the simulation found, and after how many frames.

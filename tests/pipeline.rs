@@ -1,7 +1,11 @@
 //! The pipeline on ports in memory: every frame's end, by name.
 
+#[path = "support/at_packets.rs"]
+mod at_packets;
 #[path = "support/fabric.rs"]
 mod fabric;
+#[path = "support/fixtures.rs"]
+mod fixtures;
 
 #[path = "pipeline/cases.rs"]
 mod cases;
@@ -21,6 +25,8 @@ mod hostile;
 mod limits;
 #[path = "pipeline/loss.rs"]
 mod loss;
+#[path = "pipeline/openvswitch.rs"]
+mod openvswitch;
 #[path = "pipeline/reach.rs"]
 mod reach;
 #[path = "pipeline/reject.rs"]

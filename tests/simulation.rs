@@ -9,6 +9,11 @@
 //! SEPTUM_SEED=17 cargo test -p septum --test simulation simulation -- --nocapture     one seed again
 //! ```
 
+#[path = "support/captures.rs"]
+mod captures;
+#[path = "support/fixtures.rs"]
+mod fixtures;
+
 #[path = "simulation/answers.rs"]
 mod answers;
 #[path = "simulation/cases.rs"]
@@ -133,64 +138,38 @@ fn the_corpus_of_every_fuzz_target_passes() {
 /// Captures of others as input, where they lie beside the repository.
 #[test]
 fn foreign_captures_are_parsed_alike_or_refused() {
-    let fixtures = match std::env::var_os("SEPTUM_FIXTURES") {
-        Some(path) => path.into(),
-        None => page::root().join("../shared/fixtures"),
-    };
     let mut files = Vec::new();
     for folder in ["tcpdump", "openvswitch"] {
-        captures(&fixtures.join(folder), &mut files);
-    }
-    if files.is_empty() {
-        println!("skipped: no captures under {}", fixtures.display());
-        return;
+        let Some(folder) = fixtures::fixtures(folder) else { return };
+        captures_in(&folder, &mut files);
     }
     let mut frames = 0;
     for file in &files {
         let bytes = std::fs::read(file).expect("a readable file");
-        for frame in packets(&bytes) {
-            let frame = [&[0; craft::VNET], frame].concat();
+        for frame in captures::ethernet_frames(&bytes) {
+            let frame = [&[0; craft::VNET], frame.as_slice()].concat();
+            if frame.len() >= LONGEST {
+                continue;
+            }
             fuzzed::parser(&frame);
             fuzzed::segmentation(&frame);
             fuzzed::pipeline(&fuzzed::script(&[(0, frame)]));
             frames += 1;
         }
     }
-    println!("{frames} frames of {} captures", files.len());
+    fixtures::say(&format!("{frames} frames of {} captures", files.len()));
 }
 
-fn captures(folder: &std::path::Path, files: &mut Vec<std::path::PathBuf>) {
+/// What a script of the pipeline target can say.
+const LONGEST: usize = 2048;
+
+fn captures_in(folder: &std::path::Path, files: &mut Vec<std::path::PathBuf>) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
         match path.extension().and_then(|extension| extension.to_str()) {
-            _ if path.is_dir() => captures(&path, files),
-            Some("pcap" | "cap") => files.push(path),
+            _ if path.is_dir() => captures_in(&path, files),
+            Some("pcap" | "cap" | "pcapng") => files.push(path),
             _ => {}
         }
     }
-}
-
-/// The frames of a capture of Ethernet in the classic format, of either byte order; nothing of any other.
-fn packets(bytes: &[u8]) -> Vec<&[u8]> {
-    let word = |at: usize, is_big: bool| {
-        let bytes: [u8; 4] = bytes.get(at..at + 4)?.try_into().ok()?;
-        Some(if is_big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
-    };
-    let is_big = match bytes.get(..4) {
-        Some([0xa1, 0xb2, 0xc3, 0xd4] | [0xa1, 0xb2, 0x3c, 0x4d]) => true,
-        Some([0xd4, 0xc3, 0xb2, 0xa1] | [0x4d, 0x3c, 0xb2, 0xa1]) => false,
-        _ => return Vec::new(),
-    };
-    if word(20, is_big) != Some(1) {
-        return Vec::new();
-    }
-    let (mut at, mut frames) = (24, Vec::new());
-    while let Some(length) = word(at + 8, is_big) {
-        let Some(frame) = bytes.get(at + 16..at + 16 + length as usize) else { break };
-        if frame.len() < 2048 - craft::VNET {
-            frames.push(frame);
-        }
-        at += 16 + length as usize;
-    }
-    frames
 }

@@ -1,10 +1,17 @@
 //! The wire: parsing, checksums, what the switch writes, segmentation. Etherparse and pnet are the independent
 //! witnesses.
 
+#[path = "support/at_packets.rs"]
+mod at_packets;
+#[path = "support/captures.rs"]
+mod captures;
+#[path = "support/fixtures.rs"]
+mod fixtures;
+
 #[path = "wire/build.rs"]
 mod build;
-#[path = "wire/fixtures.rs"]
-mod fixtures;
+#[path = "wire/foreign.rs"]
+mod foreign;
 #[path = "wire/frames.rs"]
 mod frames;
 #[path = "wire/oracle.rs"]

@@ -193,3 +193,34 @@ fn packets_in_fragments_have_bounds_too() {
     let frame = first(&fabric, "web-2", 1);
     assert_eq!(fabric.outcome("web-2", &frame), Err(DropReason::FragmentTableFull));
 }
+
+#[test]
+fn a_restarted_switch_takes_up_what_was_under_way_for_as_long_as_it_is_told() {
+    let mut fabric = with("pick_up = 30");
+    fabric.forget();
+    // Whichever side speaks first: as the opening packet, or as the answer to one.
+    for (port, back) in [(40_000, false), (40_001, true)] {
+        let own = tcp(&fabric, port, back, ACK, (1001, 5001));
+        assert_eq!(fabric.outcome(if back { "api-1" } else { "web-1" }, &own), Ok(()), "{port}");
+        let other = tcp(&fabric, port, !back, ACK, (5001, 1001));
+        assert_eq!(fabric.outcome(if back { "web-1" } else { "api-1" }, &other), Ok(()), "{port}");
+    }
+    // What is ending, or answers a SYN that nobody saw, is not worth it; what no gate admits either way is refused by the gate.
+    for flags in [FIN | ACK, RST, RST | ACK, SYN | ACK] {
+        let last = tcp(&fabric, 40_002, false, flags, (1001, 5001));
+        assert_eq!(fabric.outcome("web-1", &last), Err(DropReason::TcpNoConnection), "{flags:#x}");
+    }
+    let mut shell = tcp(&fabric, 40_003, false, ACK, (1001, 5001));
+    shell[TRANSPORT + 2..TRANSPORT + 4].copy_from_slice(&22u16.to_be_bytes());
+    assert_eq!(fabric.outcome("web-1", &shell), Err(DropReason::DeniedEgress));
+
+    fabric.now = fabric.now.plus(31 * 8);
+    let late = tcp(&fabric, 40_004, false, ACK, (1001, 5001));
+    assert_eq!(fabric.outcome("web-1", &late), Err(DropReason::TcpNoConnection));
+    let known = tcp(&fabric, 40_000, false, ACK, (1001, 5001));
+    assert_eq!(fabric.outcome("web-1", &known), Ok(()), "what was taken up lives on");
+
+    let mut fabric = Fabric::new(SHOP);
+    let first = tcp(&fabric, 40_000, false, ACK, (1001, 5001));
+    assert_eq!(fabric.outcome("web-1", &first), Err(DropReason::TcpNoConnection), "unless it is told, never");
+}
