@@ -87,6 +87,11 @@ impl<Q: PortQueue> Queues<Q> {
         slot.filter(|(there, _)| *there == port).map(|(_, queue)| queue)
     }
 
+    /// Takes all queues out.
+    pub fn take(&mut self) -> impl Iterator<Item = Q> {
+        self.slots.drain(..).flatten().map(|(_, queue)| queue)
+    }
+
     /// All queues.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (PortId, &mut Q)> {
         self.slots.iter_mut().flatten().map(|(port, queue)| (*port, queue))

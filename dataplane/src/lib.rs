@@ -21,6 +21,7 @@ pub mod limiter;
 pub mod memberships;
 pub mod neighbours;
 pub mod packet_test;
+pub mod patience;
 pub mod pipeline;
 pub mod port;
 pub mod publish;

@@ -16,6 +16,7 @@ use crate::conntrack::ConnectionTable;
 use crate::counters::{PortCounters, WorkerCells};
 use crate::flow_log::{NameBook, Writer, Written};
 use crate::flow_record::Names;
+use crate::patience::Wait;
 use crate::pipeline::Forwarder;
 use crate::port::{PortId, PortQueue};
 use crate::publish::{Publisher, Reader};
@@ -34,11 +35,20 @@ pub struct Options {
     pub events: Option<Box<dyn Write + Send>>,
     /// How frames are read and written.
     pub io: Io,
+    /// How workers wait for them.
+    pub wait: Wait,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { workers: 1, connections: 1 << 18, ports: 1024, events: None, io: Io::default() }
+        Self {
+            workers: 1,
+            connections: 1 << 18,
+            ports: 1024,
+            events: None,
+            io: Io::default(),
+            wait: Wait::default(),
+        }
     }
 }
 
@@ -200,8 +210,9 @@ impl<Q: PortQueue + Send + 'static> Switch<Q> {
             reports,
         };
         for number in 0..options.workers {
-            let handle =
-                switch.start_worker(number, options.io, report.clone()).map_err(SwitchError::Worker)?;
+            let handle = switch
+                .start_worker(number, (options.io, options.wait), report.clone())
+                .map_err(SwitchError::Worker)?;
             switch.workers.push(handle);
         }
         let compiled = switch.compiled.clone();
@@ -209,14 +220,20 @@ impl<Q: PortQueue + Send + 'static> Switch<Q> {
         Ok(switch)
     }
 
-    fn start_worker(&self, number: usize, io: Io, reports: Sender<Report>) -> io::Result<WorkerHandle<Q>> {
+    fn start_worker(
+        &self,
+        number: usize,
+        (io, wait): (Io, Wait),
+        reports: Sender<Report>,
+    ) -> io::Result<WorkerHandle<Q>> {
         let (commands, received) = unbounded();
         let (waker, cells) = (Waker::new()?, Arc::new(WorkerCells::new(self.slots.most)));
         let log = self.log.as_ref().map(Writer::log);
         let forwarder = Forwarder::new(number, Arc::clone(&self.table), Arc::clone(&cells), log);
         let snapshots = Reader::new(Arc::clone(self.publisher.slot()));
         let worker = Worker::new(forwarder, snapshots, received, reports, waker.clone())?;
-        let thread = thread::Builder::new().name(format!("septum-{number}")).spawn(move || worker.run(io))?;
+        let thread =
+            thread::Builder::new().name(format!("septum-{number}")).spawn(move || worker.run(io, wait))?;
         Ok(WorkerHandle { commands, waker, cells, thread: Some(thread) })
     }
 

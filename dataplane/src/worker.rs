@@ -1,12 +1,13 @@
 //! A worker: one thread that runs frames to completion over its own queue of every port.
 //!
 //! It waits for readable queues, drains each up to a burst, decides about the whole burst, hands everything over, and
-//! goes on with the next. After work it looks a few more times before it blocks, so that a busy conversation does not pay a
-//! wake-up a packet; an idle worker sleeps in the kernel and costs nothing.
+//! goes on with the next. After work it looks a few more times before it blocks ([`crate::patience`]), so that a busy conversation
+//! does not pay a wake-up a packet; an idle worker sleeps in the kernel and costs nothing.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Once};
+use std::thread;
 
 use crossbeam_channel::{Receiver, Sender};
 use rustix::event::{EventfdFlags, epoll, eventfd};
@@ -17,8 +18,9 @@ use crate::burst::Burst;
 use crate::clock::{BurstTime, Tick};
 use crate::delivery::{Plan, Queues, deliver};
 use crate::drop_reason::DropReason;
+use crate::patience::{Patience, Wait};
 use crate::pipeline::{End, Forwarder};
-use crate::port::{PortGone, PortId, PortQueue};
+use crate::port::{PortGone, PortId, PortQueue, close_all};
 use crate::publish::Reader;
 use crate::responder::Station;
 use crate::segmenter::Segmenter;
@@ -115,9 +117,6 @@ pub struct Worker<Q> {
 /// What the waker's events carry: no port has this number.
 const WAKE: u64 = u64::MAX;
 
-/// Looks without work before blocking.
-const IDLE_LOOKS: u32 = 24;
-
 /// Every queue is looked at this often, whether or not others keep the worker busy: not every device that disappears makes its
 /// descriptor readable, and who only listens is told things too.
 const SWEEP: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
@@ -126,7 +125,7 @@ const SWEEP_TICKS: u32 = Tick::PER_SECOND;
 /// Readable queues that one look may report; the others are reported by the next.
 const EVENTS: usize = 64;
 
-impl<Q: PortQueue> Worker<Q> {
+impl<Q: PortQueue + Send + 'static> Worker<Q> {
     /// A worker that serves no queue yet.
     ///
     /// # Errors
@@ -160,14 +159,21 @@ impl<Q: PortQueue> Worker<Q> {
     }
 
     /// Works until it is told to stop.
-    pub fn run(mut self, io: Io) {
+    pub fn run(mut self, io: Io, wait: Wait) {
         self.start(io);
-        let mut idle_looks = 0;
+        let mut patience = Patience::new(wait);
         let mut events = Vec::with_capacity(EVENTS);
         loop {
-            let may_block = idle_looks >= IDLE_LOOKS && self.unpolled.is_empty();
-            if self.look(&mut events, may_block) && !self.obey() {
-                return;
+            let is_told = if patience.is_over() && self.unpolled.is_empty() {
+                patience.sleep(|| self.look(&mut events, SWEEP))
+            } else {
+                self.look(&mut events, Timespec::default())
+            };
+            if patience.is_sweep_due() {
+                self.sweep();
+            }
+            if is_told && !self.obey() {
+                return close_all(self.queues.take().collect());
             }
             let mut worked = false;
             // Out of the way: a port that fails is taken out of `ready`.
@@ -176,9 +182,9 @@ impl<Q: PortQueue> Worker<Q> {
                 worked |= self.serve(*port);
             }
             self.ready = ready;
-            idle_looks = if worked { 0 } else { idle_looks.saturating_add(1) };
+            patience.looked(worked);
             if !worked && !self.unpolled.is_empty() {
-                std::thread::yield_now();
+                thread::yield_now();
             }
         }
     }
@@ -203,20 +209,19 @@ impl<Q: PortQueue> Worker<Q> {
         }
     }
 
-    /// Finds the readable queues. True when a command waits.
-    fn look(&mut self, events: &mut Vec<epoll::Event>, may_block: bool) -> bool {
+    /// Finds the readable queues, and waits `longest` for one. True when a command waits.
+    fn look(&mut self, events: &mut Vec<epoll::Event>, longest: Timespec) -> bool {
         self.ready.clear();
         self.ready.extend(&self.unpolled);
         events.clear();
-        let timeout = if may_block { SWEEP } else { Timespec::default() };
         // An interrupted wait finds nothing, and the next one looks again.
-        let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout));
+        let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&longest));
         let is_overdue = self.now.since(self.swept) >= SWEEP_TICKS;
         if is_overdue {
             self.swept = self.now;
         }
-        if is_overdue || (may_block && events.is_empty()) {
-            self.ready.extend(self.queues.iter_mut().map(|(port, _)| port));
+        if is_overdue || (longest == SWEEP && events.is_empty()) {
+            self.sweep();
         }
         let mut woken = false;
         for event in events {
@@ -226,6 +231,11 @@ impl<Q: PortQueue> Worker<Q> {
             }
         }
         woken
+    }
+
+    /// Has every queue looked at.
+    fn sweep(&mut self) {
+        self.ready.extend(self.queues.iter_mut().map(|(port, _)| port));
     }
 
     /// Does what it is told. False when that is to stop.
@@ -264,12 +274,13 @@ impl<Q: PortQueue> Worker<Q> {
     fn detach(&mut self, port: PortId) {
         self.unpolled.retain(|other| *other != port);
         self.ready.retain(|other| *other != port);
-        if let Some(queue) = self.queues.detach(port)
-            && let Some(descriptor) = queue.descriptor()
-        {
+        let Some(queue) = self.queues.detach(port) else { return };
+        if let Some(descriptor) = queue.descriptor() {
             // Closing does it too, unless the descriptor was duplicated.
             let _ = epoll::delete(&self.epoll, descriptor);
         }
+        // A device that goes with its last queue holds up who closes that: not the other ports. Without a thread, all the same.
+        let _ = thread::Builder::new().spawn(move || drop(queue));
     }
 
     /// Drains one burst from a port and sees every frame of it to its end. True when there was one.

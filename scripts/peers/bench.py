@@ -3,29 +3,40 @@
 import json
 import os
 import pathlib
+import time
 
 from .lab import CLIENT, SERVER
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SEPTUM = os.environ.get("SEPTUM", str(ROOT / "target/release/septum"))
 
-FIGURES = ("frames", "frames-100k-flows", "tcp", "round-trip", "connections")
+# What is asked of `septum bench`, and the values that are told of it.
+FIGURES = {
+    "frames": ("--figure frames --flows 1", ("frames",)),
+    "frames-100k-flows": ("--figure frames --flows 100000", ("frames-100k-flows",)),
+    "tcp": ("--figure tcp", ("tcp",)),
+    "round-trip": ("--figure round-trip", ("round-trip", "round-trip-p99")),
+    "connections": ("--figure connections", ("connections",)),
+}
 
-# What of a figure's object is compared, its unit, and whether more is better.
+# Of each value: its key in the figure's object, its unit, whether more is better, and what it is, in words.
 VALUES = {
-    "frames": ("delivered_per_s", "frames/s", True),
-    "frames-100k-flows": ("delivered_per_s", "frames/s", True),
-    "tcp": ("gbit_per_s", "Gbit/s", True),
-    "round-trip": ("p50_us", "us", False),
-    "connections": ("per_s", "connections/s", True),
+    "frames": ("delivered_per_s", "frames/s", True, "frames of 64 bytes, one flow"),
+    "frames-100k-flows": ("delivered_per_s", "frames/s", True, "frames of 64 bytes, 100,000 flows in rotation"),
+    "tcp": ("gbit_per_s", "Gbit/s", True, "TCP, one stream"),
+    "round-trip": ("p50_us", "us", False, "round trips, median"),
+    "round-trip-p99": ("p99_us", "us", False, "round trips, 99th percentile"),
+    "connections": ("per_s", "connections/s", True, "new TCP connections"),
 }
 
 
-def measure(lab, figures, seconds):
-    """Each figure as {figure, value, unit, ...}."""
-    for figure in figures:
-        name, flows = ("frames", 100_000) if figure == "frames-100k-flows" else (figure, 1)
-        command = f"{SEPTUM} bench --attach {CLIENT} {SERVER} --figure {name} --seconds {seconds} --flows {flows} -o json"
-        found = json.loads(lab.run(command))["figures"][0]
-        key, unit, _ = VALUES[figure]
-        yield {**found, "figure": figure, "value": found[key], "unit": unit}
+def measure(lab, figure, seconds):
+    """Each value of a figure as {figure, value, unit, ...}."""
+    arguments, values = FIGURES[figure]
+    command = f"{SEPTUM} bench --attach {CLIENT} {SERVER} {arguments} --seconds {seconds} -o json"
+    found = json.loads(lab.run(command))["figures"][0]
+    # What it left in queues is none of the next one's.
+    time.sleep(1)
+    for value in values:
+        key, unit, *_ = VALUES[value]
+        yield {**found, "figure": value, "value": found[key], "unit": unit}

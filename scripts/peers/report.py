@@ -1,5 +1,7 @@
 """What was measured, as a table and as a plot."""
 
+import html
+import json
 import pathlib
 import platform
 import statistics
@@ -10,7 +12,7 @@ LIMIT = "copy-loop"
 
 
 def medians(rows):
-    """{figure: {peer: (median, median of the ratios to the copy loop of the same round)}}, peers in their order."""
+    """{value: {peer: (median, median of the ratios to the copy loop of the same round)}}, peers in their order."""
     found = {}
     for row in rows:
         found.setdefault(row["figure"], {}).setdefault(row["peer"], {})[row["round"]] = row["value"]
@@ -24,65 +26,80 @@ def medians(rows):
     return result
 
 
-def text_of(figure, value):
-    unit = VALUES[figure][1]
-    return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.2f} {unit}"
+def text_of(value):
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 
 def table(rows):
-    """A Markdown table: a row a peer, a column a figure, each with its ratio to the copy loop."""
+    """A Markdown table: a row a peer, a column a value, each with its ratio to the copy loop."""
     figures = medians(rows)
     peers = list(dict.fromkeys(row["peer"] for row in rows))
-    lines = [f"| | {' | '.join(figures)} |", f"|---{'|---:' * len(figures)}|"]
+    heads = [f"{VALUES[figure][3]}, {VALUES[figure][1]}" for figure in figures]
+    lines = [f"| | {' | '.join(heads)} |", f"|---{'|---:' * len(figures)}|"]
     for peer in peers:
         cells = []
-        for figure, values in figures.items():
+        for values in figures.values():
             value, ratio = values.get(peer, (None, None))
-            cells.append("" if value is None else text_of(figure, value) + (f" ({ratio:.2f})" if ratio else ""))
+            cells.append("" if value is None else text_of(value) + (f" ({ratio:.3g})" if ratio else ""))
         lines.append(f"| {peer} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+# Of the plot, in pixels.
+WIDTH, NAMES, NUMBERS, BAR, GAP = 860, 130, 190, 17, 26
+
+
 def plot(rows):
-    """An SVG: bars of ratios to the copy loop, a group a figure. Of times, the inverse: longer is better everywhere."""
-    figures = medians(rows)
-    width, bar, label = 860, 16, 150
-    y, parts = 30, []
-    for figure, peers in figures.items():
-        parts.append(f'<text x="8" y="{y}" class="head">{figure}, {VALUES[figure][1]}</text>')
-        y += 10
-        for peer, (value, ratio) in peers.items():
-            if ratio is None:
-                continue
-            length = min(ratio if VALUES[figure][2] else 1 / ratio, 2) * (width - label - 190) / 1.5
+    """An SVG: bars, a group a value, each to a scale of its own. Of times, the inverse: longer is better everywhere."""
+    top, parts = 44, []
+    parts.append(f'<text x="8" y="20" class="title">Beside the copy loop ({LIMIT} = 1, the line); longer is better</text>')
+    for figure, peers in medians(rows).items():
+        _, unit, more_is_better, words = VALUES[figure]
+        shown = {peer: found for peer, found in peers.items() if found[1]}
+        better = {peer: ratio if more_is_better else 1 / ratio for peer, (_, ratio) in shown.items()}
+        if not better:
+            continue
+        room = (WIDTH - NAMES - NUMBERS) / max(1, *better.values())
+        inverse = "" if more_is_better else " (bars: the inverse)"
+        parts.append(f'<text x="8" y="{top}" class="head">{html.escape(words)}, {unit}{inverse}</text>')
+        top += 10
+        first = top
+        for peer, (value, ratio) in shown.items():
+            length = better[peer] * room
             kind = "ours" if peer.startswith("septum") else "limit" if peer == LIMIT else "other"
-            parts.append(f'<text x="{label - 8}" y="{y + 12}" class="name">{peer}</text>')
-            parts.append(f'<rect x="{label}" y="{y}" width="{length:.1f}" height="{bar - 3}" class="{kind}"/>')
-            shown = f"{text_of(figure, value)} ({ratio:.2f})"
-            parts.append(f'<text x="{label + length + 6:.1f}" y="{y + 12}">{shown}</text>')
-            y += bar
-        y += 28
+            parts.append(f'<text x="{NAMES - 8}" y="{top + 11}" class="name">{peer}</text>')
+            parts.append(f'<rect x="{NAMES}" y="{top}" width="{max(length, 1):.1f}" height="{BAR - 4}" class="{kind}"/>')
+            parts.append(f'<text x="{NAMES + max(length, 1) + 6:.1f}" y="{top + 11}">{text_of(value)} ({ratio:.3g})</text>')
+            top += BAR
+        parts.append(f'<path d="M{NAMES + room:.1f} {first - 3}V{top}" class="line"/>')
+        top += GAP
     style = (
-        "text{font:12px sans-serif;fill:#333}.head{font-weight:bold}.name{text-anchor:end}"
-        ".ours{fill:#2a7f62}.limit{fill:#888}.other{fill:#c9a66b}"
+        "text{font:12px sans-serif;fill:#333}.title{font-size:14px}.head{font-weight:bold}.name{text-anchor:end}"
+        ".ours{fill:#2a7f62}.limit{fill:#888}.other{fill:#c9a66b}.line{stroke:#555;stroke-dasharray:2 3}"
     )
-    size = f'width="{width}" height="{y}" viewBox="0 0 {width} {y}"'
-    background = f'<rect width="{width}" height="{y}" fill="#fff"/>'
+    size = f'width="{WIDTH}" height="{top}" viewBox="0 0 {WIDTH} {top}"'
+    background = f'<rect width="{WIDTH}" height="{top}" fill="#fff"/>'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{background}{"".join(parts)}</svg>\n'
 
 
-def write(folder, rows, command):
-    """Puts peers.md and peers.svg there."""
+def machine():
+    """The processor and the kernel, in words."""
+    lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    processors = sum(line.startswith("processor") for line in lines)
+    return f"{model}, {processors} processors, Linux {platform.release()}"
+
+
+def write(folder, rows, command, peers):
+    """Puts peers.md, peers.svg and every single measurement (peers.json) there."""
     folder.mkdir(parents=True, exist_ok=True)
-    cpu = next(
-        (line.split(":", 1)[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.machine(),
-    )
-    cores = sum(line.startswith("processor") for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines())
     rounds = max((row["round"] for row in rows), default=0)
+    about = "\n".join(f"- `{peer.name}`: {peer.about}" for peer in peers)
     text = (
-        f"# Beside its peers\n\n`{command}`: medians of {rounds} rounds, in brackets the median ratio to the copy loop of the same "
-        f"round. {cpu}, {cores} cores, Linux {platform.release()}.\n\n{table(rows)}\n\n![The same as bars](peers.svg)\n"
+        f"# Beside its peers\n\n    {command}\n\nMedians of {rounds} rounds, in brackets the median ratio to the copy loop of the same round; {machine()}. "
+        "All peers, the senders and the receivers share the processors, so figures are this machine's: compare the ratios.\n\n"
+        f"{table(rows)}\n\n{about}\n\n![The same as bars](peers.svg)\n"
     )
     (folder / "peers.md").write_text(text, encoding="utf-8")
     (folder / "peers.svg").write_text(plot(rows), encoding="utf-8")
+    (folder / "peers.json").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -8,6 +8,7 @@ from .bench import SEPTUM
 from .lab import CLIENT, SERVER
 
 RULES = 10_000
+DEVICES = {"left": CLIENT, "right": SERVER}
 
 
 class Peer:
@@ -22,15 +23,25 @@ class Peer:
         raise NotImplementedError
 
 
-class CopyLoop(Peer):
+class OfTwoDevices(Peer):
+    """One that makes the devices `left` and `right`, and serves them wherever they are."""
+
+    def start(self, lab):
+        self.serve(lab)
+        for device, host in DEVICES.items():
+            lab.await_device(device)
+            lab.place(device, host)
+
+    def serve(self, lab):
+        raise NotImplementedError
+
+
+class CopyLoop(OfTwoDevices):
     name = "copy-loop"
     about = "copies frames between two TAPs, and does nothing else: the limit"
 
-    def start(self, lab):
+    def serve(self, lab):
         lab.spawn(f"{SEPTUM} bench --copy-loop left right")
-        for device, host in (("left", CLIENT), ("right", SERVER)):
-            lab.await_device(device)
-            lab.place(device, host)
 
 
 class Septum(Peer):
@@ -70,7 +81,7 @@ class SeptumPacket(Septum):
         self.run(lab, ports)
 
 
-class OpenVSwitch(Peer):
+class OpenVSwitch(OfTwoDevices):
     name = "ovs-tso"
     about = "Open vSwitch's userspace datapath, offload on, no rules"
     needs = ("ip", "ovs-vswitchd", "ovsdb-server", "ovs-vsctl", "ovs-ofctl")
@@ -78,7 +89,7 @@ class OpenVSwitch(Peer):
     offload = True
     flows = "priority=0,actions=NORMAL\n"
 
-    def start(self, lab):
+    def serve(self, lab):
         folder = lab.folder
         names = ("OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR")
         env = {**os.environ, **{name: str(folder) for name in names}}
@@ -93,11 +104,8 @@ class OpenVSwitch(Peer):
             lab.run(f"{control} --no-wait set Open_vSwitch . other_config:userspace-tso-enable=true", env=env)
         lab.spawn(f"ovs-vswitchd unix:{folder}/db.sock --unixctl={folder}/vswitchd.ctl --no-chdir -vfile:off", env=env)
         lab.run(f"{control} add-br peers -- set bridge peers datapath_type=netdev fail_mode=secure", env=env)
-        for device in ("left", "right"):
+        for device in DEVICES:
             lab.run(f"{control} add-port peers {device} -- set interface {device} type=internal", env=env)
-            lab.await_device(device)
-        for device, host in (("left", CLIENT), ("right", SERVER)):
-            lab.place(device, host)
         flows = folder / "flows"
         flows.write_text(self.flows, encoding="utf-8")
         lab.run("ovs-ofctl del-flows peers", env=env)
@@ -168,26 +176,23 @@ class BridgeConntrack(Bridge):
             lab.run(f"nft -f {file}", inside="switch")
 
 
-class Vde(Peer):
+class Vde(OfTwoDevices):
     name = "vde"
     about = "vde_switch on two TAPs, no rules"
     needs = ("ip", "vde_switch")
     package = "vde2"
 
-    def start(self, lab):
+    def serve(self, lab):
         lab.spawn(f"vde_switch -s {lab.folder}/vde -n 8 -t left -t right")
-        for device, host in (("left", CLIENT), ("right", SERVER)):
-            lab.await_device(device)
-            lab.place(device, host)
 
 
-class Testpmd(Peer):
+class Testpmd(OfTwoDevices):
     name = "testpmd"
     about = "DPDK's testpmd on two TAPs, no rules"
     needs = ("ip", "dpdk-testpmd")
     package = "dpdk-dev"
 
-    def start(self, lab):
+    def serve(self, lab):
         log = lab.spawn(
             "dpdk-testpmd -l 0,1 --main-lcore 0 --no-pci --no-huge -m 512 --file-prefix peers --log-level 3 "
             "--vdev=net_tap0,iface=left --vdev=net_tap1,iface=right "
@@ -196,8 +201,6 @@ class Testpmd(Peer):
         # The driver names its devices until its ports have started: they are moved only then.
         lab.await_true("testpmd", lambda: "hecking link status" in log.read_text(), seconds=40)
         time.sleep(1.5)
-        for device, host in (("left", CLIENT), ("right", SERVER)):
-            lab.place(device, host)
 
 
 PEERS = (

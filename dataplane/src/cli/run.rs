@@ -22,7 +22,8 @@ use super::failure::Failure;
 use super::{policy_file, prove, reload, summary, test};
 use crate::clock::{seconds_until, today};
 use crate::directory::uplink_port;
-use crate::port::{AnyQueue, Device, Inside, Port, PortError, Substitute};
+use crate::patience::Wait;
+use crate::port::{AnyQueue, Device, Inside, Port, PortError, Substitute, close_all, open_all};
 use crate::routes::UplinkId;
 use crate::snapshot::CompiledPolicy;
 use crate::switch::{NewPort, Options, Switch};
@@ -48,6 +49,9 @@ pub struct Arguments {
     /// How frames are read from TAP devices and written to them
     #[arg(long, value_enum, default_value_t = IoChoice::Auto)]
     io: IoChoice,
+    /// How forwarding threads wait for frames
+    #[arg(long, value_enum, default_value_t)]
+    wait: Wait,
     /// Run although gates are open where no rule decides
     #[arg(long)]
     pub(super) allow_open: bool,
@@ -112,6 +116,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         ports: (attach.len() * 2).max(256),
         events,
         io: arguments.io.io()?,
+        wait: arguments.wait,
     };
     let mut switch = Switch::start(compiled, attach, options)
         .map_err(|error| Failure::because(Failure::ENVIRONMENT, "the switch cannot start", &error))?;
@@ -129,7 +134,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     forward(arguments, &mut switch, &mut running, &signals);
     let standing = switch.compiled().standing;
     let counters = switch.stop();
-    drop(running);
+    close_all(running.ports.into_values().collect());
     summary::print(&counters, standing, arguments.events.as_deref() == Some(Path::new("-")));
     Ok(0)
 }
@@ -270,14 +275,20 @@ impl Running {
         workloads: &[WorkloadId],
         uplinks: &[UplinkId],
     ) -> Result<Vec<NewPort<AnyQueue>>, Failure> {
-        let mut opened = Vec::new();
+        let described: Vec<_> = workloads
+            .iter()
+            .filter_map(|id| {
+                let workload = &policy.workloads[id.index()];
+                Some((workload, workload.port.as_ref()?, Inside::of(workload, policy.segment_of(*id))))
+            })
+            .collect();
+        let ports = open_all(&described, |(workload, spec, inside)| {
+            Port::open(spec, inside, self.workers, Substitute::IfNeeded)
+                .map_err(|error| unopened(&workload.name, &error, policy.sources.place(spec.span)))
+        })?;
         let mut substituted = Vec::new();
-        for id in workloads {
-            let workload = &policy.workloads[id.index()];
-            let Some(spec) = &workload.port else { continue };
-            let inside = Inside::of(workload, policy.segment_of(*id));
-            let port = Port::open(spec, &inside, self.workers, Substitute::IfNeeded)
-                .map_err(|error| unopened(&workload.name, &error, policy.sources.place(spec.span)))?;
+        let mut opened = Vec::new();
+        for ((workload, ..), port) in described.iter().zip(ports) {
             if port.device() == Device::Veth {
                 substituted.push(&*workload.name);
             }

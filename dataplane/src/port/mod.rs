@@ -28,7 +28,7 @@ pub use self::any::AnyQueue;
 pub use self::error::PortError;
 pub use self::inside::Inside;
 pub use self::memory::MemoryQueue;
-pub use self::open::{Device, Port, Substitute};
+pub use self::open::{Device, Port, Substitute, close_all, open_all};
 
 /// One worker's queue of one port.
 pub trait PortQueue {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use septum_rules::workload::{PortKind, PortSpec};
 
@@ -171,6 +172,53 @@ impl Port {
     pub fn take_queues(&mut self) -> Vec<AnyQueue> {
         std::mem::take(&mut self.queues)
     }
+}
+
+/// Opens the ports of all `items`, some at once: the kernel is waited for longer than it works. Gives them in order.
+///
+/// # Errors
+/// One that `open` gave, of the items that were tried; then none is left open.
+pub fn open_all<T: Sync, E: Send>(
+    items: &[T],
+    open: impl Fn(&T) -> Result<Port, E> + Sync,
+) -> Result<Vec<Port>, E> {
+    const AT_ONCE: usize = 8;
+    let next = AtomicUsize::new(0);
+    let some = || {
+        let mut opened = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(at) else { return Ok(opened) };
+            opened.push((at, open(item).inspect_err(|_| next.store(items.len(), Ordering::Relaxed))?));
+        }
+    };
+    let opened: Result<Vec<Vec<(usize, Port)>>, E> = thread::scope(|scope| {
+        // All of them are started before the first is waited for.
+        let threads: Vec<_> = (1..AT_ONCE.min(items.len())).map(|_| scope.spawn(some)).collect();
+        let own = some();
+        let others = threads.into_iter().map(|thread| match thread.join() {
+            Ok(opened) => opened,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        others.chain([own]).collect()
+    });
+    let mut opened: Vec<(usize, Port)> = opened?.into_iter().flatten().collect();
+    opened.sort_unstable_by_key(|(at, _)| *at);
+    Ok(opened.into_iter().map(|(_, port)| port).collect())
+}
+
+/// Closes many queues or ports. The kernel waits tens of milliseconds over each device that goes with one, and takes many at
+/// once.
+pub fn close_all<T: Send>(mut closing: Vec<T>) {
+    const AT_ONCE: usize = 16;
+    let share = closing.len().div_ceil(AT_ONCE);
+    thread::scope(|scope| {
+        while !closing.is_empty() {
+            let some = closing.split_off(closing.len().saturating_sub(share));
+            // Refused a thread, they are closed here.
+            let _ = thread::Builder::new().spawn_scoped(scope, move || drop(some));
+        }
+    });
 }
 
 fn of_packet(queues: Vec<packet::PacketQueue>) -> Vec<AnyQueue> {

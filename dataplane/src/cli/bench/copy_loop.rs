@@ -9,13 +9,12 @@ use signal_hook::consts::signal::{SIGINT, SIGTERM};
 
 use crate::burst::{BURST, Burst};
 use crate::cli::failure::Failure;
+use crate::patience::{Patience, Wait};
 use crate::port::{AnyQueue, Inside, Port, PortGone, PortQueue, Substitute, TransmitOutcome};
 use crate::worker::Io;
 
-/// Looks without work before the loop waits, as a worker's.
-pub(super) const IDLE_LOOKS: u32 = 24;
 /// The longest wait.
-const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+const LONGEST: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// All slots of a burst.
 pub(super) static ALL: [u8; BURST] = {
@@ -49,20 +48,20 @@ pub(super) fn turn(
 }
 
 /// Waits until a frame comes, or a moment has passed.
-pub(super) fn wait(queues: &[AnyQueue; 2]) {
+fn sleep(queues: &[AnyQueue; 2]) {
     let mut descriptors: Vec<PollFd<'_>> = queues
         .iter()
         .filter_map(|queue| Some(PollFd::from_borrowed_fd(queue.descriptor()?, PollFlags::IN)))
         .collect();
     // An interrupted wait is a short one.
-    let _ = poll(&mut descriptors, Some(&WAIT));
+    let _ = poll(&mut descriptors, Some(&LONGEST));
 }
 
 /// `septum bench --copy-loop`: makes two TAPs where the caller is, and copies until a signal.
 ///
 /// # Errors
 /// When the devices cannot be made, or go.
-pub(super) fn run(first: &str, second: &str, io: Io) -> Result<u8, Failure> {
+pub(super) fn run(first: &str, second: &str, io: Io, wait: Wait) -> Result<u8, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))
@@ -89,12 +88,12 @@ pub(super) fn run(first: &str, second: &str, io: Io) -> Result<u8, Failure> {
     }
     let mut queues = both(&mut ports)?;
     let mut burst = burst(io);
-    let mut idle = 0;
+    let mut patience = Patience::new(wait);
     while !stop.load(Ordering::Relaxed) {
         let came = turn(&mut queues, &mut burst, &mut TransmitOutcome::default()).map_err(gone)?;
-        idle = if came == 0 { idle + 1 } else { 0 };
-        if idle > IDLE_LOOKS {
-            wait(&queues);
+        patience.looked(came > 0);
+        if patience.is_over() {
+            patience.sleep(|| sleep(&queues));
         }
     }
     Ok(0)

@@ -22,6 +22,8 @@ const WARM_UP: Duration = Duration::from_millis(200);
 const LONGEST_WARM_UP: Duration = Duration::from_secs(10);
 /// What an answer may take before it counts as lost.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// What a stream may take to open: a first segment that is lost is sent again after a second (RFC 6298 section 2.1).
+const OPENING: Duration = Duration::from_secs(5);
 /// Bytes of one write to a stream.
 const CHUNK: usize = 256 * 1024;
 /// Clients that open connections at the same time.
@@ -112,8 +114,7 @@ impl Plan {
                 times.sort_unstable();
                 for (name, share) in [("p50_us", 0.5), ("p90_us", 0.9), ("p99_us", 0.99), ("p999_us", 0.999)]
                 {
-                    let at = ((times.len() - 1) as f64 * share).round() as usize;
-                    row.value(name, f64::from(times[at]) / 1000.0);
+                    row.value(name, percentile(&times, share) / 1000.0);
                 }
                 row.value("round_trips", times.len() as f64);
             }
@@ -203,16 +204,16 @@ fn tcp(ends: &Ends, streams: usize, duration: Duration) -> io::Result<f64> {
 /// A connection from the client to a listener of the server.
 pub(super) fn pair(ends: &Ends, listener: &TcpListener) -> io::Result<(TcpStream, TcpStream)> {
     let to = listener.local_addr()?;
-    let sender = ends.client.inside(|| open(ends.client.at(0), to))?;
+    let sender = ends.client.inside(|| open(ends.client.at(0), to, OPENING))?;
     Ok((sender, listener.accept()?.0))
 }
 
-/// Opens a connection, with patience.
-fn open(from: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
+/// Opens a connection.
+fn open(from: SocketAddr, to: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     let stream = TcpStream::from(socket);
     // SO_SNDTIMEO bounds connect(2) too (socket(7)).
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(patience))?;
     bind(&stream, &from)?;
     connect(&stream, &to)?;
     stream.set_nodelay(true)?;
@@ -233,6 +234,41 @@ pub(super) fn drain(mut stream: &TcpStream, received: &AtomicU64) {
 
 /// Nanoseconds of each round trip of one datagram after the other.
 fn round_trips(ends: &Ends, duration: Duration) -> io::Result<Vec<u32>> {
+    let began = Instant::now();
+    let mut times = Vec::new();
+    converse(
+        ends,
+        || began.elapsed() > WARM_UP + duration,
+        |asked, took| {
+            if asked - began > WARM_UP {
+                times.push(nanoseconds(took));
+            }
+        },
+    )?;
+    if times.is_empty() { Err(io::Error::other("no answer comes back")) } else { Ok(times) }
+}
+
+/// Of what is sorted, that which a share of it does not exceed.
+pub(super) fn percentile(sorted: &[u32], share: f64) -> f64 {
+    let at = (sorted.len().saturating_sub(1) as f64 * share).round() as usize;
+    sorted.get(at).map_or(f64::NAN, |time| f64::from(*time))
+}
+
+/// A time that fits: four seconds and more are as good as lost.
+pub(super) fn nanoseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_nanos()).unwrap_or(u32::MAX)
+}
+
+/// Has the client ask the server, one datagram after the other, until it is over; hands on when each was asked, and how long its
+/// answer took.
+///
+/// # Errors
+/// When a socket is refused, or no answer comes at all.
+pub(super) fn converse(
+    ends: &Ends,
+    is_over: impl Fn() -> bool,
+    mut each: impl FnMut(Instant, Duration),
+) -> io::Result<()> {
     let server = ends.server.inside(|| UdpSocket::bind(ends.server.at(ECHO)))?;
     server.set_read_timeout(Some(PATIENCE))?;
     let client = ends.client.inside(|| {
@@ -242,7 +278,7 @@ fn round_trips(ends: &Ends, duration: Duration) -> io::Result<Vec<u32>> {
     })?;
     client.set_read_timeout(Some(PATIENCE))?;
     let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
+    let answers = thread::scope(|scope| {
         scope.spawn(|| {
             let mut message = [0; MESSAGE];
             while !stop.load(Ordering::Relaxed) {
@@ -252,49 +288,68 @@ fn round_trips(ends: &Ends, duration: Duration) -> io::Result<Vec<u32>> {
                 }
             }
         });
-        let times = ask(&client, duration);
-        stop.store(true, Ordering::Relaxed);
-        times
-    })
-}
-
-fn ask(client: &UdpSocket, duration: Duration) -> io::Result<Vec<u32>> {
-    let began = Instant::now();
-    let mut times = Vec::new();
-    let mut lost = 0;
-    let mut message = [0_u8; MESSAGE];
-    while began.elapsed() < WARM_UP + duration {
-        message[..8].copy_from_slice(&(times.len() as u64 + lost).to_be_bytes());
-        let mut answer = [0; MESSAGE];
-        let asked = Instant::now();
-        client.send(&message)?;
-        match client.recv(&mut answer) {
-            Ok(_) if answer == message => {
-                if asked - began > WARM_UP {
-                    times.push(u32::try_from(asked.elapsed().as_nanos()).unwrap_or(u32::MAX));
-                }
+        let (mut question, mut answers) = ([0_u8; MESSAGE], 0_u64);
+        for number in 0_u64.. {
+            if is_over() {
+                break;
             }
-            // The answer to a question that was given up.
-            Ok(_) => {}
-            Err(_) => lost += 1,
+            question[..8].copy_from_slice(&number.to_be_bytes());
+            let mut answer = [0; MESSAGE];
+            let asked = Instant::now();
+            // Refused is as good as lost: nothing may be listening yet.
+            let sent = client.send(&question);
+            // Another one is the answer to a question that was given up.
+            if sent.is_ok() && client.recv(&mut answer).is_ok() && answer == question {
+                each(asked, asked.elapsed());
+                answers += 1;
+            }
         }
-    }
-    if times.is_empty() { Err(io::Error::other("no answer comes back")) } else { Ok(times) }
+        stop.store(true, Ordering::Relaxed);
+        answers
+    });
+    if answers == 0 { Err(io::Error::other("no answer comes back")) } else { Ok(()) }
 }
 
 /// Connections opened, and reset, a second.
 fn connections(ends: &Ends, duration: Duration) -> io::Result<f64> {
+    let opened = AtomicU64::new(0);
+    let (count, took) = keep_opening(
+        ends,
+        PATIENCE,
+        || _ = opened.fetch_add(1, Ordering::Relaxed),
+        || {
+            thread::sleep(WARM_UP);
+            let (before, began) = (opened.load(Ordering::Relaxed), Instant::now());
+            thread::sleep(duration);
+            (opened.load(Ordering::Relaxed) - before, began.elapsed())
+        },
+    )?;
+    match count {
+        0 => Err(io::Error::other("no connection is opened")),
+        count => Ok(count as f64 / took.as_secs_f64()),
+    }
+}
+
+/// Has clients open connections, one after the other, each told to `opened`, while `meanwhile` runs. One that is not
+/// there within `patience` is given up.
+///
+/// # Errors
+/// When the server may not listen.
+pub(super) fn keep_opening<T>(
+    ends: &Ends,
+    patience: Duration,
+    opened: impl Fn() + Sync,
+    meanwhile: impl FnOnce() -> T,
+) -> io::Result<T> {
     let listener = ends.server.inside(|| TcpListener::bind(ends.server.at(ECHO)))?;
-    listener.set_nonblocking(true)?;
-    let (stop, opened) = (AtomicBool::new(false), AtomicU64::new(0));
+    sockopt::set_socket_timeout(&listener, sockopt::Timeout::Recv, Some(PATIENCE))?;
+    let stop = AtomicBool::new(false);
     let (from, to) = (ends.client.at(0), ends.server.at(ECHO));
-    thread::scope(|scope| {
+    Ok(thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                match listener.accept() {
-                    Ok(_) => {}
-                    Err(_) => thread::sleep(Duration::from_micros(50)),
-                }
+                // One that was reset meanwhile, or none for a while: the next.
+                let _ = listener.accept();
             }
         });
         for _ in 0..OPENERS {
@@ -302,8 +357,8 @@ fn connections(ends: &Ends, duration: Duration) -> io::Result<f64> {
                 // A client's sockets belong to its namespace, and a thread is in one: all of them are opened there.
                 let _ = ends.client.inside(|| {
                     while !stop.load(Ordering::Relaxed) {
-                        let Ok(stream) = open(from, to) else { continue };
-                        opened.fetch_add(1, Ordering::Relaxed);
+                        let Ok(stream) = open(from, to, patience) else { continue };
+                        opened();
                         // Ended by a reset: nothing waits in TIME-WAIT, and ports do not run out.
                         let _ = sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
                     }
@@ -311,15 +366,8 @@ fn connections(ends: &Ends, duration: Duration) -> io::Result<f64> {
                 });
             });
         }
-        thread::sleep(WARM_UP);
-        let (before, began) = (opened.load(Ordering::Relaxed), Instant::now());
-        thread::sleep(duration);
-        let count = opened.load(Ordering::Relaxed) - before;
-        let took = began.elapsed();
+        let result = meanwhile();
         stop.store(true, Ordering::Relaxed);
-        match count {
-            0 => Err(io::Error::other("no connection is opened")),
-            count => Ok(count as f64 / took.as_secs_f64()),
-        }
-    })
+        result
+    }))
 }

@@ -12,7 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Arguments;
-use super::copy_loop::{self, IDLE_LOOKS};
+use super::conversations;
+use super::copy_loop;
 use super::ends::STREAMS;
 use super::figures::{Figure, drain, fill, pair};
 use super::report::Row;
@@ -32,9 +33,18 @@ use crate::snapshot::Snapshot;
 use crate::worker::Io;
 
 /// How long each takes its turn.
-const TURN: Duration = Duration::from_millis(22);
-/// The first moment of a turn, which still belongs to the one before.
-const SETTLE: Duration = Duration::from_millis(2);
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// The first moment, which still belongs to the turn before.
+    pub(super) settle: Duration,
+    /// What counts.
+    pub(super) turn: Duration,
+}
+
+/// Of what one turn leaves nothing behind for the next.
+pub(super) const QUICK: Pace = Pace { settle: Duration::from_millis(2), turn: Duration::from_millis(22) };
+/// Looks without work before the processor is offered to others: as many as a worker's to begin with.
+const IDLE_LOOKS: u32 = 24;
 /// Turns before counting begins: at least, and until every flow has its connection.
 const LEAST_WARMING: u32 = 4;
 const MOST_WARMING: u32 = 500;
@@ -42,18 +52,20 @@ const CONNECTIONS: usize = 1 << 20;
 
 /// Who moves the frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mover {
+pub(super) enum Mover {
     Copy,
     Switch,
 }
 
 /// What one turn brought to the second port.
-#[derive(Clone, Copy, Debug, Default)]
-struct Turn {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
     frames: f64,
     bytes: f64,
     /// Nanoseconds of own work a frame; no number for the copy loop.
     own_ns: f64,
+    /// When what counts began and ended.
+    pub(super) span: (Instant, Instant),
 }
 
 /// Measures the frames and the TCP that are chosen.
@@ -80,7 +92,7 @@ pub(super) fn measure(
                             row.parameter("rules", setting.rules);
                             thread::scope(|scope| {
                                 let sending = scope.spawn(|| sender.run(None));
-                                let turns = bench.rotate(arguments.cycles, || sender.has_been_round());
+                                let turns = bench.rotate(arguments.cycles, QUICK, || sender.has_been_round());
                                 sender.stop.store(true, Ordering::Relaxed);
                                 let sent = sending.join();
                                 turns?.tell(&mut row, |turn| turn.frames);
@@ -100,19 +112,28 @@ pub(super) fn measure(
                 || bench.tcp(&hosts, setting, arguments.cycles),
                 super::report::sentence,
             )?),
-            // What takes longer than a turn cannot be measured by turns.
-            Figure::RoundTrip | Figure::Connections | Figure::Ports => {}
+            Figure::RoundTrip => rows.push(progress.step(
+                "rotating over round trips",
+                || conversations::round_trips(&mut bench, &hosts.ends, setting.rules, arguments.cycles),
+                super::report::sentence,
+            )?),
+            Figure::Connections => rows.push(progress.step(
+                "rotating over connections",
+                || conversations::connections(&mut bench, &hosts.ends, setting.rules, arguments.cycles),
+                super::report::sentence,
+            )?),
+            Figure::Ports => {}
         }
     }
     Ok(rows)
 }
 
-fn unsent(error: std::io::Error) -> Failure {
+pub(super) fn unsent(error: std::io::Error) -> Failure {
     Failure::because(Failure::ENVIRONMENT, "the traffic cannot be made", &error)
 }
 
 /// The two ways to move frames, over one pair of queues.
-struct Bench {
+pub(super) struct Bench {
     queues: Queues<AnyQueue>,
     snapshot: Snapshot,
     forwarder: Forwarder,
@@ -147,37 +168,44 @@ impl Bench {
     }
 
     /// All turns.
-    fn rotate(&mut self, cycles: u32, is_warm: impl Fn() -> bool) -> Result<Turns, Failure> {
+    pub(super) fn rotate(
+        &mut self,
+        cycles: u32,
+        pace: Pace,
+        is_warm: impl Fn() -> bool,
+    ) -> Result<Turns, Failure> {
         // Warm: connections, caches, queues.
         for turn in 0..MOST_WARMING {
-            self.turn(Mover::Switch)?;
+            self.turn(Mover::Switch, pace)?;
             if turn >= LEAST_WARMING && is_warm() {
                 break;
             }
         }
         let mut turns = Turns::default();
         for _ in 0..cycles {
-            let before = self.turn(Mover::Copy)?;
-            let switch = self.turn(Mover::Switch)?;
-            let after = self.turn(Mover::Copy)?;
+            let before = self.turn(Mover::Copy, pace)?;
+            let switch = self.turn(Mover::Switch, pace)?;
+            let after = self.turn(Mover::Copy, pace)?;
             turns.cycles.push([before, switch, after]);
         }
         Ok(turns)
     }
 
     /// One turn of one of the two.
-    fn turn(&mut self, mover: Mover) -> Result<Turn, Failure> {
+    pub(super) fn turn(&mut self, mover: Mover, pace: Pace) -> Result<Turn, Failure> {
         let mut outcome = TransmitOutcome::default();
-        self.work(mover, SETTLE, &mut outcome).map_err(copy_loop::gone)?;
+        self.work(mover, pace.settle, &mut outcome).map_err(copy_loop::gone)?;
         let before = outcome;
         self.own = (Duration::ZERO, 0);
         let began = Instant::now();
-        self.work(mover, TURN, &mut outcome).map_err(copy_loop::gone)?;
-        let took = began.elapsed().as_secs_f64();
+        self.work(mover, pace.turn, &mut outcome).map_err(copy_loop::gone)?;
+        let ended = Instant::now();
+        let took = (ended - began).as_secs_f64();
         Ok(Turn {
             frames: (outcome.transmitted - before.transmitted) as f64 / took,
             bytes: (outcome.bytes - before.bytes) as f64 / took,
             own_ns: self.own.0.as_nanos() as f64 / self.own.1 as f64,
+            span: (began, ended),
         })
     }
 
@@ -252,14 +280,14 @@ impl Bench {
             // The handshake needs the switch, which is this thread.
             let opening = scope.spawn(|| pair(ends, &listener));
             while !opening.is_finished() {
-                self.turn(Mover::Switch)?;
+                self.turn(Mover::Switch, QUICK)?;
             }
             let opened = opening.join().map_err(|_| unsent(std::io::Error::other("the client panicked")))?;
             let (sender, receiver) = opened.map_err(unsent)?;
             let turns = thread::scope(|scope| {
                 scope.spawn(|| fill(&sender, &stop));
                 scope.spawn(|| drain(&receiver, &received));
-                let turns = self.rotate(cycles, || true);
+                let turns = self.rotate(cycles, QUICK, || true);
                 stop.store(true, Ordering::Relaxed);
                 // Either may have ended by itself; then there is nothing to wake.
                 let _ = sender.shutdown(std::net::Shutdown::Both);
@@ -274,23 +302,28 @@ impl Bench {
 
 /// What all turns brought: copy loop, switch, copy loop.
 #[derive(Debug, Default)]
-struct Turns {
-    cycles: Vec<[Turn; 3]>,
+pub(super) struct Turns {
+    pub(super) cycles: Vec<[Turn; 3]>,
 }
 
 impl Turns {
     fn tell(&self, row: &mut Row, of: impl Fn(&Turn) -> f64) {
-        let ratio = |[before, switch, after]: &[Turn; 3]| 2.0 * of(switch) / (of(before) + of(after));
-        row.value("ratio", median(self.cycles.iter().map(ratio)));
-        row.value("placebo", median(self.cycles.iter().map(|[before, _, after]| of(after) / of(before))));
+        self.tell_ratio(row, &of);
         row.value("copy_per_s", median(self.cycles.iter().map(|[before, ..]| before.frames)));
         row.value("switch_per_s", median(self.cycles.iter().map(|[_, switch, _]| switch.frames)));
         row.value("own_ns_per_frame", median(self.cycles.iter().map(|[_, switch, _]| switch.own_ns)));
     }
+
+    /// The median of what each turn of the switch brought to what those beside it did.
+    pub(super) fn tell_ratio(&self, row: &mut Row, of: impl Fn(&Turn) -> f64) {
+        let ratio = |[before, switch, after]: &[Turn; 3]| 2.0 * of(switch) / (of(before) + of(after));
+        row.value("ratio", median(self.cycles.iter().map(ratio)));
+        row.value("placebo", median(self.cycles.iter().map(|[before, _, after]| of(after) / of(before))));
+    }
 }
 
 /// The middle one of what is a number.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)
@@ -302,7 +335,8 @@ mod tests {
 
     #[test]
     fn a_turn_is_held_against_those_beside_it() {
-        let turn = |frames| Turn { frames, bytes: 0.0, own_ns: 30.0 };
+        let now = Instant::now();
+        let turn = |frames| Turn { frames, bytes: 0.0, own_ns: 30.0, span: (now, now) };
         let turns = Turns {
             cycles: vec![
                 [turn(100.0), turn(95.0), turn(100.0)],

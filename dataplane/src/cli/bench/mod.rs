@@ -8,6 +8,7 @@
 //! Sender, switch and receiver share the machine's processors, so figures are this machine's, and only those that
 //! ran in one go are to be compared. Exit status as everywhere: 2 for bad arguments, 3 where the system refuses what is needed.
 
+mod conversations;
 mod copy_loop;
 mod ends;
 mod figures;
@@ -34,6 +35,7 @@ use self::traffic::Size;
 use super::failure::Failure;
 use super::present::Progress;
 use super::run::IoChoice;
+use crate::patience::Wait;
 use crate::sys::{limits, sandbox};
 
 /// `septum bench`
@@ -66,6 +68,9 @@ pub struct Arguments {
     /// How frames are read from TAP devices and written to them
     #[arg(long, value_enum, default_value_t = IoChoice::Auto, conflicts_with = "attach")]
     io: IoChoice,
+    /// How the switch's threads, or the copy loop, wait for frames
+    #[arg(long, value_enum, default_value_t, conflicts_with = "attach")]
+    wait: Wait,
     /// Search for the greatest rate of frames without loss (RFC 2544 section 26.1), instead of sending as fast as it goes
     #[arg(long)]
     lossless: bool,
@@ -121,7 +126,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let _ = limits::raise_open_files();
     if let Some(taps) = &arguments.copy_loop {
-        return copy_loop::run(&taps[0], &taps[1], arguments.io.io()?);
+        return copy_loop::run(&taps[0], &taps[1], arguments.io.io()?, arguments.wait);
     }
     if let Some(namespaces) = &arguments.attach {
         if arguments.figure.contains(&Figure::Ports) {
@@ -149,8 +154,14 @@ fn perform(arguments: &Arguments) -> Result<u8, Failure> {
     let mut rows = Vec::new();
     for &rules in &arguments.rules {
         for &ports in &arguments.ports {
-            let setting =
-                Setting { rules, ports, workers: arguments.workers, io: arguments.io.io()?, talk: false };
+            let setting = Setting {
+                rules,
+                ports,
+                workers: arguments.workers,
+                io: arguments.io.io()?,
+                wait: arguments.wait,
+                talk: false,
+            };
             if arguments.limit {
                 rows.extend(limit::measure(arguments, setting, &progress)?);
                 continue;
@@ -168,6 +179,7 @@ fn perform(arguments: &Arguments) -> Result<u8, Failure> {
                 format!("{ports} ports ({}), {rules} rules beside those that decide", stage.devices())
             })?;
             rows.extend(measure(arguments, &progress, stage.ends(), Some((&stage, setting)))?);
+            stage.close();
         }
     }
     finish(arguments, &rows)

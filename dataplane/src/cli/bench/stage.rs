@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use septum_rules::load::load_text;
-use septum_rules::workload::{Namespace, PortKind, PortSpec};
+use septum_rules::workload::{Namespace, PortKind, PortSpec, Workload};
 
 use super::ends::{ECHO, End, Ends, FRAMES, STREAMS};
 use crate::cli::failure::Failure;
 use crate::clock::today;
-use crate::port::{AnyQueue, Device, Inside, Port, Substitute};
+use crate::patience::Wait;
+use crate::port::{AnyQueue, Device, Inside, Port, Substitute, close_all, open_all};
 use crate::snapshot::CompiledPolicy;
 use crate::switch::{NewPort, Options, Switch};
 use crate::sys::namespace::NetworkNamespace;
@@ -32,6 +33,7 @@ pub(super) struct Setting {
     pub(super) ports: u16,
     pub(super) workers: u16,
     pub(super) io: Io,
+    pub(super) wait: Wait,
     /// Whether every host may talk to every other one, at [`ECHO`].
     pub(super) talk: bool,
 }
@@ -43,7 +45,7 @@ pub(super) struct Stage {
     device: Device,
     /// Hosts that have a port and no part in most figures.
     silent: Vec<NetworkNamespace>,
-    _ports: Vec<Port>,
+    ports: Vec<Port>,
 }
 
 impl Stage {
@@ -62,10 +64,17 @@ impl Stage {
             ports: usize::from(setting.ports),
             events: None,
             io: setting.io,
+            wait: setting.wait,
         };
         let switch = Switch::start(compiled, attach, options)
             .map_err(|error| Failure::because(Failure::ENVIRONMENT, "the switch cannot start", &error))?;
-        Ok(Self { switch, ends, device, silent, _ports: ports })
+        Ok(Self { switch, ends, device, silent, ports })
+    }
+
+    /// Stops the switch and takes its ports down.
+    pub(super) fn close(self) {
+        self.switch.stop();
+        close_all(self.ports);
     }
 
     pub(super) fn ends(&self) -> &Ends {
@@ -127,18 +136,15 @@ impl Hosts {
             Failure::because(Failure::INPUT, reason, &error).fix("choose fewer --rules")
         })?;
         let policy = Arc::clone(&compiled.policy);
-        let mut namespaces = Vec::new();
-        let mut ports = Vec::new();
-        for workload in &policy.workloads {
-            let unset = |error: &(dyn std::error::Error + 'static)| {
-                Failure::because(
-                    Failure::ENVIRONMENT,
-                    format_args!("cannot set up `{}`", workload.name),
-                    error,
-                )
-            };
+        let unset = |workload: &Workload, error: &(dyn std::error::Error + 'static)| {
+            let reason = format_args!("cannot set up `{}`", workload.name);
+            Failure::because(Failure::ENVIRONMENT, reason, error)
+        };
+        let namespace = |workload| NetworkNamespace::anonymous().map_err(|error| unset(workload, &error));
+        let mut namespaces = policy.workloads.iter().map(namespace).collect::<Result<Vec<_>, _>>()?;
+        let places: Vec<_> = policy.workloads.iter().zip(&namespaces).collect();
+        let ports = open_all(&places, |(workload, namespace)| {
             let segment = &policy.segments[workload.segment.index()];
-            let namespace = NetworkNamespace::anonymous().map_err(|error| unset(&error))?;
             let spec = PortSpec {
                 kind: PortKind::Tap,
                 device: DEVICE.into(),
@@ -151,11 +157,9 @@ impl Hosts {
                 span: workload.span,
             };
             let inside = Inside::of(workload, segment);
-            let port = Port::open_in(&spec, &namespace, &inside, usize::from(setting.workers), substitute)
-                .map_err(|error| unset(&error).fix(error.fix()))?;
-            namespaces.push(namespace);
-            ports.push(port);
-        }
+            Port::open_in(&spec, namespace, &inside, usize::from(setting.workers), substitute)
+                .map_err(|error| unset(workload, &error).fix(error.fix()))
+        })?;
         let silent = namespaces.split_off(2);
         let mut ends = policy.workloads.iter().zip(namespaces).map(|(workload, namespace)| {
             let index = namespace.run(|| Netlink::open()?.link(DEVICE).map(|link| link.index));
