@@ -132,9 +132,11 @@ fn blast(ends: &Ends, sender: &Sender, duration: Duration, rate: Option<f64>) ->
     thread::scope(|scope| {
         let sending = scope.spawn(|| sender.run(rate));
         let counted = (|| {
-            let began = Instant::now();
-            while began.elapsed() < WARM_UP || !sender.has_been_round() && began.elapsed() < LONGEST_WARM_UP {
+            let (began, at_first) = (Instant::now(), ends.server.received()?);
+            let mut is_warm = false;
+            while began.elapsed() < WARM_UP || !is_warm && began.elapsed() < LONGEST_WARM_UP {
                 thread::sleep(WARM_UP / 10);
+                is_warm = sender.has_been_round(ends.server.received()? - at_first);
             }
             let before = (sender.sent.load(Ordering::Relaxed), ends.server.received()?);
             thread::sleep(duration);

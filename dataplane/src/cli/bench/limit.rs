@@ -90,9 +90,12 @@ pub(super) fn measure(
                             row.parameter("size", size);
                             row.parameter("flows", flows);
                             row.parameter("rules", setting.rules);
+                            let arrived = || hosts.ends.server.received();
+                            let at_first = arrived().map_err(unsent)?;
+                            let is_warm = || arrived().is_ok_and(|now| sender.has_been_round(now - at_first));
                             thread::scope(|scope| {
                                 let sending = scope.spawn(|| sender.run(None));
-                                let turns = bench.rotate(arguments.cycles, QUICK, || sender.has_been_round());
+                                let turns = bench.rotate(arguments.cycles, QUICK, is_warm);
                                 sender.stop.store(true, Ordering::Relaxed);
                                 let sent = sending.join();
                                 turns?.tell(&mut row, |turn| turn.frames);

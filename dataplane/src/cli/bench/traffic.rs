@@ -94,9 +94,10 @@ impl Sender {
         Ok(Self { socket, frames, flows: u64::from(flows), sent, stop })
     }
 
-    /// Whether every flow has been sent, so that those that follow open no connection.
-    pub(super) fn has_been_round(&self) -> bool {
-        self.sent.load(Ordering::Relaxed) > self.flows + BATCH as u64
+    /// Whether every flow has arrived once, so that those that follow open no connection. That they were sent is not enough: a
+    /// device's queue holds a thousand, and a connection's first packet may meet memory that the kernel has yet to clear.
+    pub(super) fn has_been_round(&self, arrived: u64) -> bool {
+        arrived > self.flows + BATCH as u64
     }
 
     /// Sends until it is told to stop; `rate` frames a second where one is given.
