@@ -11,7 +11,7 @@ use super::address::rooted::Rooted;
 use super::address::searched::{MOST_LEVELS, Searched};
 use super::address::{AddressTable, Form};
 use super::dense::Dense;
-use super::tables::{NONE, Record, Tables};
+use super::tables::{NONE, Record, ServiceTable, Tables};
 use crate::filter::{FilterMatch, FiveTuple};
 
 /// Packets of one stage. What stages hand on is to stay in the first-level cache: of dense tables that is less.
@@ -163,19 +163,15 @@ unsafe fn search_levels<'t, V: Vectors, T: 't, const LEVELS: usize>(
     each.for_each(|(place, address)| take(place, unsafe { V::searched(table, &levels, address) }));
 }
 
+/// The class of a packet, without checks.
 #[inline(always)]
-fn find_classes(tables: &Tables, tuples: &[FiveTuple<u32>], classes: &mut [u32]) {
-    let services = &tables.services;
-    let each = classes.iter_mut().zip(tuples);
-    if services.sources_matter {
-        for (class, FiveTuple { protocol, source_port, destination_port, .. }) in each {
-            *class = services.class(*protocol, *source_port, *destination_port);
-        }
-    } else {
-        for (class, FiveTuple { protocol, destination_port, .. }) in each {
-            *class = services.class_without_source(*protocol, *destination_port);
-        }
-    }
+fn class_of<const SOURCES_MATTER: bool>(services: &ServiceTable, tuple: &FiveTuple<u32>) -> u32 {
+    let FiveTuple { protocol, source_port, destination_port, .. } = *tuple;
+    services.class_by(protocol, SOURCES_MATTER.then_some(source_port), destination_port, |table, at| {
+        // SAFETY: pages begin 256 before the end of their table at the latest, and no sum reaches the end of
+        // its own (`ServiceTable::new`).
+        unsafe { *table.get_unchecked(at) }
+    })
 }
 
 /// The rank of the first filter for each packet, as far as both reach.
@@ -219,8 +215,7 @@ unsafe fn classify_dense<V: Vectors>(
     tuples: &[FiveTuple<u32>],
     matches: &mut [FilterMatch],
 ) {
-    let [mut classes, mut cells] = [[0; DENSE_STAGE]; 2];
-    find_classes(tables, tuples, &mut classes);
+    let mut cells = [0; DENSE_STAGE];
     let take_row = |place: &mut u32, interval: u32| {
         // SAFETY: as many rows as records, of which each interval has one, the caller says.
         *place = unsafe { *dense.rows.get_unchecked(interval as usize) };
@@ -235,9 +230,19 @@ unsafe fn classify_dense<V: Vectors>(
     };
     // SAFETY: the caller's promise.
     unsafe { find_intervals::<V, _, _>(sides[1], tuples, |tuple| tuple.destination, &mut cells, take_cell) };
-    for (found, (cell, class)) in matches.iter_mut().zip(cells.iter().zip(&classes)).take(tuples.len()) {
-        // SAFETY: the cell of a dense table is a program; both are of these tables.
-        *found = FilterMatch(unsafe { tables.follow_program(*cell, *class) });
+    let each = matches.iter_mut().zip(cells.iter().zip(tuples));
+    if tables.services.sources_matter {
+        each.for_each(|(found, (cell, tuple))| {
+            let class = class_of::<true>(&tables.services, tuple);
+            // SAFETY: the cell of a dense table is a program; both are of these tables.
+            *found = FilterMatch(unsafe { tables.follow_program(*cell, class) });
+        });
+    } else {
+        each.for_each(|(found, (cell, tuple))| {
+            let class = class_of::<false>(&tables.services, tuple);
+            // SAFETY: as above.
+            *found = FilterMatch(unsafe { tables.follow_program(*cell, class) });
+        });
     }
 }
 
@@ -254,7 +259,12 @@ unsafe fn classify_parts<V: Vectors>(
     packets: &mut Packets,
     queues: &mut Queues,
 ) {
-    find_classes(tables, tuples, &mut packets.class);
+    let each = packets.class.iter_mut().zip(tuples);
+    if tables.services.sources_matter {
+        each.for_each(|(class, tuple)| *class = class_of::<true>(&tables.services, tuple));
+    } else {
+        each.for_each(|(class, tuple)| *class = class_of::<false>(&tables.services, tuple));
+    }
     let [mut sources, mut destinations] = [[0; STAGE]; 2];
     let take = |place: &mut u32, interval: u32| *place = interval;
     // SAFETY: the caller's promise.

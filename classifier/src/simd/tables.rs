@@ -64,24 +64,29 @@ impl ServiceTable {
         Self { protocols, pages, ports: ports.into(), cross: cross.into(), sources_matter, classes }
     }
 
+    /// The class of a packet, with the source port if it matters; `at` reads an entry of a table.
     #[inline(always)]
-    fn port(&self, side: usize, port: u16) -> u32 {
-        let page = self.pages[side][usize::from(port >> 8)] as usize;
-        u32::from(self.ports[page + usize::from(port & 0xff)])
+    pub(super) fn class_by(
+        &self,
+        protocol: u8,
+        source: Option<u16>,
+        destination: u16,
+        at: impl Fn(&[u16], usize) -> u16,
+    ) -> u32 {
+        let port = |side: usize, port: u16| {
+            let page = self.pages[side][usize::from(port >> 8)] as usize;
+            u32::from(at(&self.ports, page + usize::from(port & 0xff)))
+        };
+        let sum = self.protocols[usize::from(protocol)]
+            + source.map_or(0, |source| port(0, source))
+            + port(1, destination);
+        u32::from(at(&self.cross, sum as usize))
     }
 
     /// The class of a packet.
     #[inline(always)]
     pub(crate) fn class(&self, protocol: u8, source: u16, destination: u16) -> u32 {
-        let sum = self.protocols[usize::from(protocol)] + self.port(0, source) + self.port(1, destination);
-        u32::from(self.cross[sum as usize])
-    }
-
-    /// The class of a packet, where `sources_matter` not.
-    #[inline(always)]
-    pub(super) fn class_without_source(&self, protocol: u8, destination: u16) -> u32 {
-        let sum = self.protocols[usize::from(protocol)] + self.port(1, destination);
-        u32::from(self.cross[sum as usize])
+        self.class_by(protocol, Some(source), destination, |table, at| table[at])
     }
 
     fn memory(&self) -> usize {

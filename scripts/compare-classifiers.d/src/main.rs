@@ -87,23 +87,33 @@ fn run() -> Result<bool, String> {
         Some(path) => Some(Peer::load(path)?),
     };
     let mut rows: Vec<Row> = Vec::new();
+    let mut refused = Vec::new();
     for (name, file) in &options.sets {
-        let filters = read(name, file)?;
-        measure::set(name, &filters, peer.as_ref(), &options, |row| {
+        let done = |row: Row| {
             if options.json {
                 println!("{}", row.json());
             } else {
                 eprintln!("{}", row.line());
             }
             rows.push(row);
-        })?;
+        };
+        let measured =
+            read(name, file).and_then(|filters| measure::set(name, &filters, peer.as_ref(), &options, done));
+        if let Err(reason) = measured {
+            // The others are measured all the same.
+            eprintln!("compare-classifiers: {reason}");
+            refused.push(name.as_str());
+        }
     }
     if !options.json {
-        print!("{}", table::table(&rows));
+        print!("{}", table::table(&rows, options.path));
         if let Some(path) = &options.plot {
             std::fs::write(path, plot::svg(&rows)).map_err(|error| format!("{path}: {error}"))?;
             println!("\nplot: {path}");
         }
+    }
+    if !refused.is_empty() {
+        return Err(format!("not measured: {}", refused.join(", ")));
     }
     Ok(rows.iter().all(|row| row.mismatches == 0))
 }

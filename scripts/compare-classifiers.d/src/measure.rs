@@ -26,7 +26,6 @@ pub struct Row {
     pub peer_memory: Option<usize>,
     pub compile_s: f64,
     pub peer_compile_s: Option<f64>,
-    pub simd: &'static str,
     /// Why there is no peer.
     pub note: Option<String>,
 }
@@ -39,11 +38,11 @@ impl Row {
     /// One line of JSON.
     pub fn json(&self) -> String {
         let number = |value: Option<f64>| value.map_or("null".to_owned(), |value| format!("{value:.4}"));
-        let name: String = self.set.chars().flat_map(char::escape_default).collect();
+        let printable = self.set.chars().map(|letter| if letter.is_control() { '?' } else { letter });
+        let name = printable.collect::<String>().replace('\\', "\\\\").replace('"', "\\\"");
         format!(
             "{{\"set\":\"{name}\",\"trace\":\"{}\",\"septum_ns\":{:.3},\"peer_ns\":{},\"ratio\":{},\
-             \"mismatches\":{},\"memory\":{},\"compile_s\":{:.5},\"peer_memory\":{},\"peer_compile_s\":{},\
-             \"filters\":{},\"simd\":\"{}\"}}",
+             \"mismatches\":{},\"memory\":{},\"compile_s\":{:.5}}}",
             self.trace,
             self.septum_ns,
             number(self.peer_ns),
@@ -51,10 +50,6 @@ impl Row {
             self.mismatches,
             self.memory,
             self.compile_s,
-            self.peer_memory.map_or("null".to_owned(), |bytes| bytes.to_string()),
-            number(self.peer_compile_s),
-            self.filters,
-            self.simd,
         )
     }
 
@@ -211,7 +206,6 @@ pub fn set(
             peer_memory: acl.as_ref().map(|acl| acl.memory),
             compile_s,
             peer_compile_s,
-            simd: options.path().name(),
             note: note.clone(),
         });
     }

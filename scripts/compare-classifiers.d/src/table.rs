@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use septum_classifier::SimdPath;
+
 use crate::measure::Row;
 
 /// The sizes of which means are taken: up to so many filters.
@@ -16,14 +18,15 @@ fn geometric_mean(values: &[f64]) -> f64 {
     (values.iter().map(|value| value.ln()).sum::<f64>() / values.len() as f64).exp()
 }
 
-pub fn table(rows: &[Row]) -> String {
+pub fn table(rows: &[Row], path: SimdPath) -> String {
     let mut out = String::new();
     // Writing to a string does not fail.
-    let _ = write_table(&mut out, rows);
+    let _ = write_table(&mut out, rows, path);
     out
 }
 
-fn write_table(out: &mut String, rows: &[Row]) -> std::fmt::Result {
+fn write_table(out: &mut String, rows: &[Row], path: SimdPath) -> std::fmt::Result {
+    writeln!(out, "both with the instructions of {}\n", path.name())?;
     writeln!(
         out,
         "{:<22} {:>7} {:<8} {:>9} {:>9} {:>6} {:>9} {:>9} {:>10} {:>10} {:>5}",
