@@ -1,5 +1,6 @@
 //! Raw filter sets: what a packet costs in bursts of 256, by family of sets and size; packets of random filters (uniform),
-//! 1,024 flows of them by Zipf, and packets that match none but a last filter for the rest; and compiling.
+//! 1,024 flows of them by Zipf, and packets that match none but a last filter for the rest; and compiling. Behind these,
+//! what a hit in a cache of flows costs beside the lookup that it saves.
 //!
 //! Made sets always; ClassBench's where they are at hand (SEPTUM_FIXTURES or ../shared/fixtures).
 //!
@@ -8,11 +9,14 @@
 #[path = "../tests/support/filter_sets.rs"]
 #[allow(dead_code, reason = "shared with the tests, which use the rest")]
 mod filter_sets;
+#[path = "support/flow_cache.rs"]
+mod flow_cache;
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use filter_sets::{Random, filter_ipv4, fixtures, packet};
+use flow_cache::FlowCache;
 use septum_classifier::SimdPath;
 use septum_classifier::filter::{Filter, FilterClassifier, FilterLimits, FilterMatch, FiveTuple};
 
@@ -94,5 +98,46 @@ fn filters(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, filters);
+/// Packets of so many flows, each as likely as the others: a cache that has them all, and the lookup.
+fn flows(criterion: &mut Criterion) {
+    let mut sets: Vec<(String, Vec<Filter>)> =
+        [1_000, 10_000, 100_000].map(|count| (format!("made_{count}"), made(count))).into();
+    sets.extend(fixtures().into_iter().flatten());
+    let mut group = criterion.benchmark_group("flows");
+    for (name, filters) in &sets {
+        let classifier = FilterClassifier::build(filters, &FilterLimits::default()).expect("within limits");
+        for count in [1 << 10, 1 << 16, 1 << 20] {
+            let mut random = Random::new(9);
+            let flows: Vec<_> = (0..count).map(|_| packet(filters, &mut random, false)).collect();
+            let mut matches = vec![FilterMatch::NONE; count];
+            classifier.classify_burst(&flows, &mut matches);
+            let cache = FlowCache::new(&flows, &matches);
+            // So many that all flows are met before one of them is met again.
+            let packets: Vec<_> =
+                (0..count.max(PACKETS)).map(|_| flows[random.below(count as u64) as usize]).collect();
+            group.throughput(Throughput::Elements(packets.len() as u64));
+            group.bench_function(BenchmarkId::new(format!("hit/{count}"), name), |bencher| {
+                let mut found = [0; BURST];
+                bencher.iter(|| {
+                    for burst in packets.chunks(BURST) {
+                        cache.look_up(burst, &mut found);
+                        black_box(&found);
+                    }
+                });
+            });
+            group.bench_function(BenchmarkId::new(format!("lookup/{count}"), name), |bencher| {
+                let mut matches = [FilterMatch::NONE; BURST];
+                bencher.iter(|| {
+                    for burst in packets.chunks(BURST) {
+                        classifier.classify_burst(burst, &mut matches);
+                        black_box(&matches);
+                    }
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, filters, flows);
 criterion_main!(benches);

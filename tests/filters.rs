@@ -209,6 +209,52 @@ fn hard_sets_are_compiled_or_refused() {
         })
         .collect();
     is_bounded("hosts to anywhere, and anywhere to hosts", &stars);
+
+    let mut random = Random::new(17);
+    let mut ranges =
+        || [(); 2].map(|()| (random.below(1 << 15) as u16, 1 << 15 | random.below(1 << 15) as u16));
+    let filters: Vec<Filter> =
+        (0..100_000).map(|_| filter_ipv4("0.0.0.0/0", "0.0.0.0/0", ranges(), Some(6))).collect();
+    is_bounded("100,000 ranges that all overlap", &filters);
+
+    let mut prefix = || {
+        let address = std::net::Ipv4Addr::from_bits(random.next() as u32);
+        Prefix::containing(address.into(), random.below(33) as u8)
+    };
+    let any = filter_ipv4("0.0.0.0/0", "0.0.0.0/0", any, None);
+    let filters: Vec<Filter> =
+        (0..100_000).map(|_| Filter { source: prefix(), destination: prefix(), ..any }).collect();
+    is_bounded("100,000 prefixes of all lengths", &filters);
+}
+
+/// Addresses that are spread out, those of a few networks, and both: each is found by another table, or another way in it.
+#[test]
+fn addresses_are_found_wherever_they_lie() {
+    let any = [(0, u16::MAX); 2];
+    let spread = |count: u32| (0..count).map(|at| format!("{}.{}.{}.0/24", at >> 8, at & 0xff, at % 7));
+    let crowd = |count: u32| (0..count).map(|at| format!("10.77.{}.{}", at * 2 >> 8, at * 2 & 0xff));
+    for (name, spread_count, crowd_count) in [
+        ("spread", 5_000, 0),
+        ("crowded", 0, 5_000),
+        ("dense", 100, 32),
+        ("one crowd", 5_000, 200),
+        ("few", 9, 9),
+    ] {
+        let filters: Vec<Filter> = spread(spread_count)
+            .chain(crowd(crowd_count))
+            .enumerate()
+            .flat_map(|(at, prefix)| {
+                let port = (at % 50) as u16;
+                [
+                    filter_ipv4(&prefix, "0.0.0.0/0", [any[0], (port, port)], Some(6)),
+                    filter_ipv4("0.0.0.0/0", &prefix, any, Some(17)),
+                ]
+            })
+            .collect();
+        let mut random = Random::new(13);
+        let packets: Vec<_> = (0..2_000).map(|at| packet(&filters, &mut random, at % 4 == 0)).collect();
+        check(name, &filters, &packets);
+    }
 }
 
 #[test]

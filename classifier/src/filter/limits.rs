@@ -53,7 +53,7 @@ pub enum FilterError {
     },
     /// Too many combinations of overlapping port ranges.
     #[error(
-        "the cross product of port ranges exceeds the limit of combinations; use fewer distinct source port ranges"
+        "the cross product of port ranges exceeds the limit of combinations; use fewer distinct port ranges"
     )]
     Services,
     /// Prefixes nest too deeply on both sides.

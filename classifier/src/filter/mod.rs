@@ -19,13 +19,17 @@
 //! Looking up, in bursts stage by stage:
 //!
 //! ```text
-//! source, destination --- search by 17 ----> interval, record: 3 to 5 levels, each one cache line
-//! protocol, ports ------- pages, cross ----> service class: 6 loads, all of them near
+//! source, destination --- root, one vector -> interval, record: where boundaries are crowded, 1 to 5 levels of 17
+//! protocol, ports ------- pages, cross ----> service class: 6 loads, all of them near; 4 where source ports do not matter
 //! both records ---------- pair map, two rows, wide table -> up to four cells: a cache line each
 //! cell, class ----------- the filter itself, or pattern and list -> rank
 //! ```
 //!
+//! A small set is all wide: then the intervals name row and column of one table, and there is one cell.
 //! Lookup costs the same whether a packet matches or not, and hardly knows how many filters there are.
+//!
+//! There is no cache of flows before it: beside these lookups it would not earn its place (`benches/filters.rs`, `flows`). Of
+//! 1,000 flows a hit costs 0.4 to 1.1 times a lookup, of a million 1.1 to 4.8 times, and each miss is paid on top.
 //!
 //! # Limits
 //!
