@@ -10,6 +10,8 @@
 
 #[path = "support/pairs.rs"]
 mod pairs;
+#[path = "support/processor_time.rs"]
+mod processor_time;
 #[path = "support/shapes.rs"]
 #[allow(dead_code, reason = "shared with other benches, which use the rest")]
 mod shapes;
@@ -18,13 +20,13 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use rustix::time::{ClockId, clock_gettime};
 use septum_classifier::{Classifier, VerdictId};
 use septum_rules::flow_key::FlowKey;
 use septum_rules::identity::IdentityId;
 use septum_rules::proto::Layer4;
 
 use self::pairs::{Over, Pairs};
+use self::processor_time::processor_time;
 
 /// More than any cache has lines for.
 const FLOWS: usize = 1 << 20;
@@ -32,11 +34,6 @@ const BURST: usize = 64;
 /// Workloads and rules.
 const SIZES: [(usize, usize); 4] =
     [(1_000, 1_000), (10_000, 10_000), (100_000, 100_000), (100_000, 1_000_000)];
-
-/// How long this thread has had a processor.
-fn processor_time() -> Duration {
-    clock_gettime(ClockId::ThreadCPUTime).try_into().expect("it counts from zero")
-}
 
 /// The processor's time for so many times a pass over all flows, burst by burst.
 fn timed<F>(iterations: u64, flows: &[F], decide: impl Fn(&[F], &mut [VerdictId])) -> Duration {

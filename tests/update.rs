@@ -1,7 +1,8 @@
 //! Random changes, one after the other: the updated object against one that was compiled from scratch and against the
 //! reference evaluator, and that nothing which was handed out before has changed.
 //!
-//! `SEPTUM_UPDATES` is the number of changes (20,000 unless given), `SEPTUM_SEED` the seed. The full size:
+//! `SEPTUM_UPDATES` is the number of changes (20,000 unless given), `SEPTUM_SEED` the seed. The full size, six minutes
+//! of one core:
 //!
 //! ```text
 //! SEPTUM_UPDATES=1000000 cargo test --release -p septum-classifier --test update
@@ -19,7 +20,7 @@ use std::net::IpAddr;
 use policies::{packets, parties, policy, rule, today};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
-use random::{Random, runner, size};
+use random::{Random, part_of, runner, size};
 use septum_classifier::update::{Change, UpdateError, Updater};
 use septum_classifier::{Classifier, VerdictEntry};
 use septum_rules::endpoint::Party;
@@ -133,22 +134,29 @@ fn check(updater: &Updater, random: &mut Random, most: usize) {
     }
 }
 
-#[test]
-fn updated_objects_say_what_objects_from_scratch_say() {
-    let total = size("SEPTUM_UPDATES", 20_000);
-    let mut runner = runner(size("SEPTUM_SEED", 1) as u64);
-    let (mut done, mut compiled, mut refused, mut pairs) = (0, 0, 0, 0);
-    while done < total {
+/// What became of changes.
+#[derive(Default)]
+struct Counts {
+    done: usize,
+    compiled: usize,
+    refused: usize,
+    pairs: usize,
+}
+
+/// Makes so many changes, to one policy after the other, and checks the objects.
+fn change(total: usize, mut runner: TestRunner) -> Counts {
+    let mut counts = Counts::default();
+    while counts.done < total {
         let first = policy().new_tree(&mut runner).expect("a policy").current();
         let mut random = Random::new(&mut runner);
         let mut updater = Updater::new(first, today()).expect("within limits");
         let checks = Random::new(&mut runner);
         let mut changes = Changes { runner: &mut runner, random: checks, number: 0 };
-        for _ in 0..500.min(total - done) {
-            done += 1;
+        for _ in 0..500.min(total - counts.done) {
+            counts.done += 1;
             let change = changes.next(updater.policy());
             // Somebody goes on reading the object before.
-            let held = (done % 16 == 0).then(|| {
+            let held = counts.done.is_multiple_of(16).then(|| {
                 let (object, flows) =
                     (updater.classifier().clone(), flows(updater.policy(), &mut random, 20));
                 let answers: Vec<_> = flows.iter().map(|flow| told(&object, *flow)).collect();
@@ -156,23 +164,42 @@ fn updated_objects_say_what_objects_from_scratch_say() {
             });
             match updater.apply_or_compile(change.clone()) {
                 Ok(updated) => {
-                    compiled += usize::from(updated.compiled);
-                    pairs += updated.pairs;
+                    counts.compiled += usize::from(updated.compiled);
+                    counts.pairs += updated.pairs;
                 }
-                Err(UpdateError::AddressTaken(_)) => refused += 1,
+                Err(UpdateError::AddressTaken(_)) => counts.refused += 1,
                 Err(error) => panic!("{error}: {change:?}"),
             }
             if let Some((object, flows, answers)) = held {
                 let again: Vec<_> = flows.iter().map(|flow| told(&object, *flow)).collect();
                 assert_eq!(answers, again, "an object changed under its reader: {change:?}");
             }
-            if done % 20 == 0 {
+            if counts.done.is_multiple_of(20) {
                 check(&updater, &mut random, 60);
             }
         }
         check(&updater, &mut random, 2_000);
     }
-    eprintln!("{done} changes: {compiled} compiled, {refused} refused, {pairs} pairs");
+    counts
+}
+
+#[test]
+fn updated_objects_say_what_objects_from_scratch_say() {
+    const PARTS: usize = 4;
+    let (total, seed) = (size("SEPTUM_UPDATES", 20_000), size("SEPTUM_SEED", 1) as u64);
+    eprintln!("SEPTUM_SEED={seed}");
+    let parts: Vec<Counts> = std::thread::scope(|scope| {
+        let part = |at: usize| {
+            let share = total / PARTS + usize::from(at < total % PARTS);
+            scope.spawn(move || change(share, part_of(seed, at as u64)))
+        };
+        let parts: Vec<_> = (0..PARTS).map(part).collect();
+        parts.into_iter().map(|part| part.join().expect("its panic has said why")).collect()
+    });
+    let sum = |count: fn(&Counts) -> usize| -> usize { parts.iter().map(count).sum() };
+    let (done, compiled, refused) = (sum(|it| it.done), sum(|it| it.compiled), sum(|it| it.refused));
+    eprintln!("{done} changes: {compiled} compiled, {refused} refused, {} pairs", sum(|it| it.pairs));
+    assert_eq!(done, total);
     assert!(compiled * 2 < done && refused * 4 < done, "{compiled} of {done} compiled, {refused} refused");
 }
 

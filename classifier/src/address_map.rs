@@ -42,15 +42,18 @@ impl<K: address_trie::Key + perfect_table::Key + Default> AddressMap<K> {
         Self { hosts: PerfectTable::default(), trie: AddressTrie::build(&joined::<K, _>(stretches, hosts)) }
     }
 
-    /// Where an address is looked for, for [`AddressMap::get_at`]; its line is on its way from now on.
+    /// Where each of the first `count` addresses is looked for, for [`AddressMap::get_at`]; their lines are on their way from now
+    /// on.
     #[inline(always)]
-    pub(crate) fn fetch(&self, address: K) -> usize {
-        if self.hosts.is_empty() { 0 } else { self.hosts.fetch(address) }
+    pub(crate) fn fetch<const M: usize>(&self, addresses: &[K; M], count: usize, places: &mut [u32; M]) {
+        if !self.hosts.is_empty() {
+            self.hosts.fetch(addresses, count, places);
+        }
     }
 
     /// [`AddressMap::get`] for an address that was fetched.
     #[inline(always)]
-    pub(crate) fn get_at(&self, place: usize, address: K) -> u32 {
+    pub(crate) fn get_at(&self, place: u32, address: K) -> u32 {
         if !self.hosts.is_empty()
             && let Some(Host(identity)) = self.hosts.get_at(place, address)
         {

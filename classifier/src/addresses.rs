@@ -112,24 +112,6 @@ impl Addresses {
         }
     }
 
-    /// Where an address is looked for, for [`Addresses::get_at`]; its line is on its way from now on.
-    #[inline(always)]
-    pub(crate) fn fetch(&self, address: IpAddr) -> usize {
-        match address {
-            IpAddr::V4(address) => self.ipv4.fetch(address.to_bits()),
-            IpAddr::V6(address) => self.ipv6.fetch(address.to_bits()),
-        }
-    }
-
-    /// [`Addresses::get`] for an address that was fetched.
-    #[inline(always)]
-    pub(crate) fn get_at(&self, place: usize, address: IpAddr) -> u32 {
-        match address {
-            IpAddr::V4(address) => self.ipv4.get_at(place, address.to_bits()),
-            IpAddr::V6(address) => self.ipv6.get_at(place, address.to_bits()),
-        }
-    }
-
     #[cfg(test)]
     pub(crate) fn cells<'t>(&'t mut self, tables: &mut crate::cells::Tables<'t>) {
         use crate::cells::Cell;

@@ -45,9 +45,9 @@
 //! There is no branch on the number of rules, no allocation, no lock, and every index is checked; an identity or verdict
 //! that came from the same object is always in range. Where a policy has a million pairs, a flow costs the lines that it
 //! misses. So there are few: both tables of single keys are perfect hash tables (`perfect_table`), pairs are keyed by
-//! identity where that makes not many more of them, and nothing else of that size is read. A burst goes stage by stage,
-//! each of which asks for the lines of the next, so that its flows wait together; and large tables lie in huge pages
-//! (`simd`).
+//! identity where that makes not many more of them, and nothing else of that size is read. A burst (`lookup/burst`) goes
+//! stage by stage, each of which asks for the lines of the next, so that its flows wait together; large tables lie in huge
+//! pages, and the arithmetic is compiled for the vector registers at hand (`simd`).
 //!
 //! Changing ([`update`]): an object is never changed; another is made, which shares the tables and has an `overlay` of few
 //! answers before them, proved where it differs.

@@ -3,6 +3,8 @@
 //! Units: one packet or one burst. Cost: see the essay in `lib.rs`; nothing here allocates, locks or branches on
 //! the number of rules.
 
+mod burst;
+
 use std::net::IpAddr;
 
 use septum_rules::endpoint::{Endpoint, Party};
@@ -11,12 +13,10 @@ use septum_rules::identity::IdentityId;
 use septum_rules::proto::Layer4;
 use septum_rules::verdict::Decision;
 
+use self::burst::Burst;
 use crate::identities::IdentitySet;
-use crate::rule_trie::PairPlace;
+use crate::simd::widest;
 use crate::{Classifier, VerdictEntry, VerdictId};
-
-/// Flows whose memory is waited for together.
-const STAGE: usize = 64;
 
 impl Classifier {
     /// The identity of an address: its workload's, its gateway's, or the world's at that address.
@@ -89,10 +89,7 @@ impl Classifier {
             }
             return;
         }
-        for (flows, verdicts) in flows.chunks(STAGE).zip(verdicts.chunks_mut(STAGE)) {
-            let ends = |flow: &(IdentityId, IdentityId, Layer4)| (flow.0, flow.1);
-            self.decide_stage(flows.iter().map(ends), flows.iter().map(|flow| flow.2), verdicts);
-        }
+        widest(Burst { classifier: self, flows, verdicts });
     }
 
     /// What becomes of flows as they stand on the wire: [`Classifier::identify`] for both ends of each, then
@@ -105,43 +102,7 @@ impl Classifier {
             }
             return;
         }
-        let mut places = [(0, 0); STAGE];
-        let mut known = [(IdentityId(0), IdentityId(0)); STAGE];
-        for (flows, verdicts) in flows.chunks(STAGE).zip(verdicts.chunks_mut(STAGE)) {
-            for (places, flow) in places.iter_mut().zip(flows) {
-                *places = (self.addresses.fetch(flow.source), self.addresses.fetch(flow.destination));
-            }
-            for ((known, (source, destination)), flow) in known.iter_mut().zip(&places).zip(flows) {
-                let source = self.addresses.get_at(*source, flow.source);
-                *known =
-                    (IdentityId(source), IdentityId(self.addresses.get_at(*destination, flow.destination)));
-            }
-            let ends = known.iter().copied().take(flows.len());
-            self.decide_stage(ends, flows.iter().map(|flow| flow.layer4), verdicts);
-        }
-    }
-
-    /// [`Classifier::lookup`] for up to 64 flows, where there is no overlay.
-    #[inline(always)]
-    fn decide_stage(
-        &self,
-        ends: impl Iterator<Item = (IdentityId, IdentityId)> + Clone,
-        layer4: impl Iterator<Item = Layer4>,
-        verdicts: &mut [VerdictId],
-    ) {
-        for (source, destination) in ends.clone() {
-            self.trie.fetch_ends(source.0, destination.0);
-        }
-        let mut places = [PairPlace::default(); STAGE];
-        for (place, (source, destination)) in places.iter_mut().zip(ends.clone()) {
-            *place = self.trie.fetch_pair(source.0, destination.0);
-        }
-        for (((verdict, place), (source, destination)), layer4) in
-            verdicts.iter_mut().zip(&places).zip(ends).zip(layer4)
-        {
-            let program = self.trie.program_at(*place, source.0, destination.0);
-            *verdict = VerdictId(self.trie.verdict(program, self.layer4.class(layer4)));
-        }
+        widest(Burst { classifier: self, flows, verdicts });
     }
 
     /// What stands behind a verdict's number.

@@ -84,6 +84,9 @@ impl<K: Key + Default, V: Value> PerfectTable<K, V> {
         if entries.is_empty() {
             return Ok(Self::default());
         }
+        if entries.len() >= 1 << 30 {
+            return Err(BuildError::Table { table: name, limit: 1 << 30 });
+        }
         for attempt in 0..8 {
             let seed = (attempt as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let places = entries.len() + (entries.len() / 4).max(1) * (1 + attempt / 2);
@@ -106,18 +109,33 @@ impl<K: Key + Default, V: Value> PerfectTable<K, V> {
         self.entries.is_empty()
     }
 
-    /// Where a key is if it is there, for [`PerfectTable::get_at`]; the line is on its way from now on.
+    /// Where each of the first `count` keys is if it is there, for [`PerfectTable::get_at`]; their lines are on their way from
+    /// now on.
     #[inline(always)]
-    pub(crate) fn fetch(&self, key: K) -> usize {
-        let place = self.place(key);
-        prefetch(&self.entries[place]);
-        place
+    pub(crate) fn fetch<const N: usize>(&self, keys: &[K; N], count: usize, places: &mut [u32; N]) {
+        // Loops of arithmetic alone, over all keys whatever `count` is, become vector instructions.
+        let (mut hashes, mut groups, mut spreads) = ([0; N], [0; N], [0; N]);
+        for (hashed, key) in hashes.iter_mut().zip(keys) {
+            *hashed = hash(*key, self.seed);
+        }
+        for (group_of, hash) in groups.iter_mut().zip(&hashes) {
+            *group_of = group(*hash, self.spreads.len()) as u32;
+        }
+        for (spread, group) in spreads.iter_mut().zip(&groups).take(count) {
+            *spread = self.spreads[*group as usize];
+        }
+        for ((found, hash), spread) in places.iter_mut().zip(&hashes).zip(&spreads) {
+            *found = place(*hash, *spread, self.entries.len()) as u32;
+        }
+        for place in places.iter().take(count) {
+            prefetch(&self.entries[*place as usize]);
+        }
     }
 
     /// The value of a key, which is nowhere else.
     #[inline(always)]
-    pub(crate) fn get_at(&self, place: usize, key: K) -> Option<V> {
-        let entry = &self.entries[place];
+    pub(crate) fn get_at(&self, place: u32, key: K) -> Option<V> {
+        let entry = &self.entries[place as usize];
         (entry.key == key && entry.value != V::NONE).then_some(entry.value)
     }
 
@@ -143,9 +161,9 @@ impl<K: Key + Default, V: Value> PerfectTable<K, V> {
     }
 
     #[inline(always)]
-    fn place(&self, key: K) -> usize {
+    fn place(&self, key: K) -> u32 {
         let hash = hash(key, self.seed);
-        place(hash, self.spreads[group(hash, self.spreads.len())], self.entries.len())
+        place(hash, self.spreads[group(hash, self.spreads.len())], self.entries.len()) as u32
     }
 }
 
@@ -168,10 +186,10 @@ fn place(hash: u64, spread: u8, places: usize) -> usize {
     scaled(number.wrapping_mul(0xbf58_476d_1ce4_e5b9), places)
 }
 
-/// From a number of 64 bits to one below `end`.
+/// From the higher half of a number to one below `end`, which is below 2^32.
 #[inline(always)]
 fn scaled(number: u64, end: usize) -> usize {
-    ((u128::from(number) * end as u128) >> 64) as usize
+    (((number >> 32) * end as u64) >> 32) as usize
 }
 
 /// How each group of these hashes is spread, the largest groups first; `None` if one finds no places that are free.
@@ -262,7 +280,16 @@ mod tests {
             assert_eq!((table.len(), table.is_empty()), (count as usize, false));
             for (key, value) in &entries {
                 assert_eq!(table.get(*key), Some(*value), "{key:?}");
-                assert_eq!(table.get_at(table.fetch(*key), *key), Some(*value), "{key:?}");
+            }
+            for (some, short) in
+                entries.chunks(8).flat_map(|some| [(some, some.len()), (some, some.len() / 2)])
+            {
+                let (mut keys, mut places) = ([K::default(); 8], [0; 8]);
+                keys.iter_mut().zip(some).for_each(|(key, (known, _))| *key = *known);
+                table.fetch(&keys, short, &mut places);
+                for ((key, value), place) in some.iter().zip(places).take(short) {
+                    assert_eq!(table.get_at(place, *key), Some(*value), "{key:?}");
+                }
             }
             assert!((0..count).all(|at| table.get(key(at * 2 + 1)).is_none()));
         }

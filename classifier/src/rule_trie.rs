@@ -79,7 +79,7 @@ fn pair(source: u32, destination: u32) -> u64 {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PairPlace {
     ends: u64,
-    place: usize,
+    place: u32,
 }
 
 /// The finished tables.
@@ -112,25 +112,42 @@ impl RuleTrie {
         self.wide_program(source, destination)
     }
 
-    /// Asks for what [`RuleTrie::fetch_pair`] reads.
+    /// Where each of the first `count` pairs is looked for, for [`RuleTrie::program_at`]; what that reads is on its way from
+    /// now on.
     #[inline(always)]
-    pub(crate) fn fetch_ends(&self, source: u32, destination: u32) {
-        if !self.classes.is_empty() {
-            prefetch(&self.classes[source as usize]);
-            prefetch(&self.classes[destination as usize]);
-        }
-    }
-
-    /// Where a pair is looked for; what [`RuleTrie::program_at`] reads is on its way from now on.
-    #[inline(always)]
-    pub(crate) fn fetch_pair(&self, source: u32, destination: u32) -> PairPlace {
+    pub(crate) fn fetch<const N: usize>(
+        &self,
+        sources: &[u32; N],
+        destinations: &[u32; N],
+        count: usize,
+        places: &mut [PairPlace; N],
+    ) {
+        let ends = || sources.iter().zip(destinations).take(count);
         if self.pairs.is_empty() {
-            prefetch(&self.places[source as usize]);
-            prefetch(&self.places[destination as usize]);
-            return PairPlace::default();
+            for (source, destination) in ends() {
+                prefetch(&self.places[*source as usize]);
+                prefetch(&self.places[*destination as usize]);
+            }
+            return;
         }
-        let ends = self.ends(source, destination);
-        PairPlace { ends, place: self.pairs.fetch(ends) }
+        let (mut keys, mut found) = ([0; N], [0; N]);
+        if self.classes.is_empty() {
+            for ((key, source), destination) in keys.iter_mut().zip(sources).zip(destinations) {
+                *key = pair(*source, *destination);
+            }
+        } else {
+            for (source, destination) in ends() {
+                prefetch(&self.classes[*source as usize]);
+                prefetch(&self.classes[*destination as usize]);
+            }
+            for (key, (source, destination)) in keys.iter_mut().zip(ends()) {
+                *key = self.ends(*source, *destination);
+            }
+        }
+        self.pairs.fetch(&keys, count, &mut found);
+        for ((place, ends), found) in places.iter_mut().zip(keys).zip(found) {
+            *place = PairPlace { ends, place: found };
+        }
     }
 
     /// [`RuleTrie::program`] of a pair that was fetched.

@@ -45,40 +45,46 @@ impl Split {
             let from = sources.members[rule.from as usize].all().len() as u64;
             from * destinations.members[rule.to as usize].all().len() as u64
         };
-        if let Some(area) = area {
-            return Self::at(rules, |rule| area_of(rule) <= area);
+        let areas: Vec<u64> = rules.rules.iter().map(area_of).collect();
+        if area.is_some() {
+            return Self::at(rules, &areas, area);
         }
         let cells = |split: &Self| {
             sources.count_merged(&split.wide_from) as u64 * destinations.count_merged(&split.wide_to) as u64
         };
-        let wide = Self::at(rules, |_| false);
+        let wide = Self::at(rules, &areas, None);
         let all = cells(&wide);
         if all <= SMALL_MATRIX {
             return wide;
         }
         let mut named: Vec<(u64, u32, u32)> =
-            rules.rules.iter().map(|rule| (area_of(rule), rule.from, rule.to)).collect();
+            rules.rules.iter().zip(&areas).map(|(rule, area)| (*area, rule.from, rule.to)).collect();
         named.sort_unstable();
         named.dedup();
+        let largest = named.last().map_or(0, |(area, ..)| *area);
         let mut best = (all.saturating_mul(CELL), wide);
         for area in (0..64).step_by(2).map(|exponent| 1_u64 << exponent) {
             let pairs: u64 = named.iter().take_while(|(it, ..)| *it <= area).map(|(it, ..)| it).sum();
             if pairs > limits.pairs as u64 || pairs.saturating_mul(PAIR) >= best.0 {
                 break;
             }
-            let split = Self::at(rules, |rule| area_of(rule) <= area);
+            let split = Self::at(rules, &areas, Some(area));
             let cost = cells(&split) * CELL + pairs * PAIR;
             if cost < best.0 {
                 best = (cost, split);
+            }
+            if area >= largest {
+                break;
             }
         }
         best.1
     }
 
-    fn at(rules: &RulesInForce<'_>, is_narrow: impl Fn(&RuleInForce) -> bool) -> Self {
+    /// Narrow are rules up to this area, or none; `areas` are by rank.
+    fn at(rules: &RulesInForce<'_>, areas: &[u64], most: Option<u64>) -> Self {
         let selectors = rules.selectors.len();
         let mut split = Self {
-            narrow: rules.rules.iter().map(is_narrow).collect(),
+            narrow: areas.iter().map(|area| most.is_some_and(|most| *area <= most)).collect(),
             wide_from: vec![false; selectors],
             wide_to: vec![false; selectors],
         };

@@ -11,7 +11,7 @@
 //! cell, class --- program: pattern, list -> rank; the lowest of the four wins
 //! ```
 //!
-//! [`prefetch`] and [`filled`] serve the tables of policies too, which are read without unsafe code.
+//! [`prefetch`], [`filled`] and [`widest`] serve the tables of policies too, which are read without unsafe code.
 
 mod address;
 #[cfg(target_arch = "x86_64")]
@@ -24,10 +24,14 @@ mod kernel;
 mod memory;
 mod portable;
 mod tables;
+mod widest;
 
 pub(crate) use self::address::AddressTable;
 pub(crate) use self::memory::{filled, prefetch};
 pub(crate) use self::tables::{CellParts, NONE, PairEntry, PairMap, Parts, Record, ServiceParts, Tables};
+#[cfg(test)]
+pub(crate) use self::widest::compiled_for;
+pub(crate) use self::widest::{Work, widest};
 
 use crate::filter::{FilterMatch, FiveTuple};
 

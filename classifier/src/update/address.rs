@@ -53,8 +53,11 @@ impl Updater {
         self.exchange_claims(&before, &after);
         let previous = std::mem::replace(&mut self.policy.workloads[id.index()], changed);
         let saved = self.overlay.clone();
-        let touched = before.iter().chain(&after).map(|(address, _)| *address).collect();
-        let outcome = self.hand_over(touched);
+        // Whose claims stay keep their identity.
+        let changes = |these: &[(IpAddr, Claim)], those: &[(IpAddr, Claim)]| -> Vec<IpAddr> {
+            these.iter().filter(|claim| !those.contains(claim)).map(|(address, _)| *address).collect()
+        };
+        let outcome = self.hand_over([changes(&before, &after), changes(&after, &before)].concat());
         if let Err(error) = &outcome
             && !error.is_wrong()
         {

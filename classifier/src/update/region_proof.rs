@@ -201,41 +201,49 @@ impl Updater {
 /// An identity, and a party that has it.
 type End = (u32, Party);
 
-/// Which rules mean whom, by their text; each rule is asked once about each end.
+/// Which rules mean an end, by their text. The rules that are asked come from an index, and each text is asked once about
+/// each end.
 #[derive(Default)]
 struct Asked {
-    /// By identity, as source or destination: the rules that may mean it, in the order of evaluation.
-    candidates: HashMap<(Gate, u32), Vec<RuleId>, ahash::RandomState>,
-    means: HashMap<(Gate, RuleId, u32), bool, ahash::RandomState>,
+    /// By identity, as source or destination: in the order of evaluation.
+    known: HashMap<(Gate, u32), Vec<RuleId>, ahash::RandomState>,
+    /// By number of an alternative, and identity.
+    means: HashMap<(u32, u32), bool, ahash::RandomState>,
 }
 
 impl Asked {
     /// The rules that mean both ends, in the order of evaluation.
     fn rules(&mut self, updater: &Updater, (source, destination): (End, End)) -> Vec<RuleId> {
-        let Updater { policy, identities, rules, .. } = updater;
-        let Self { candidates, means } = self;
-        // The end of which fewer rules ask says which rules to ask.
-        let arrive_fewer = rules.arrive_fewer(identities, source.0, destination.0);
-        let key = if arrive_fewer { (Gate::Ingress, destination.0) } else { (Gate::Egress, source.0) };
-        let candidates = candidates.entry(key).or_insert_with(|| {
-            let mut candidates: Vec<RuleId> = if arrive_fewer {
-                rules.arriving(identities, destination.0).collect()
-            } else {
-                rules.leaving(identities, source.0).collect()
-            };
-            candidates.sort_unstable();
-            candidates.dedup();
-            candidates.sort_by(|a, b| policy.rules[a.index()].evaluation_order(&policy.rules[b.index()]));
-            candidates
-        });
-        let mut means = |gate, rule: &RuleId, selector, (identity, party): End| {
-            *means.entry((gate, *rule, identity)).or_insert_with(|| matches(policy, selector, party))
+        let Updater { policy, identities, rules: index, .. } = updater;
+        // The end of which fewer rules ask says which rules to ask; the other one is asked anew for each pair.
+        let (gate, end, other) = if index.arrive_fewer(identities, source.0, destination.0) {
+            (Gate::Ingress, destination, source)
+        } else {
+            (Gate::Egress, source, destination)
         };
-        let mean_both = candidates.iter().filter(|id| {
-            let rule = &policy.rules[id.index()];
-            means(Gate::Egress, id, &rule.from, source) && means(Gate::Ingress, id, &rule.to, destination)
+        let Self { known, means } = self;
+        let mut mean = |id: &RuleId, is_source: bool, (identity, party): End| {
+            index.parts(*id).is_some_and(|parts| {
+                let numbers = if is_source { &parts.from } else { &parts.to };
+                numbers.iter().any(|number| {
+                    let meant = || is_meant(policy, &identities.alternatives[*number as usize], party);
+                    *means.entry((*number, identity)).or_insert_with(meant)
+                })
+            })
+        };
+        let rules = known.entry((gate, end.0)).or_insert_with(|| {
+            let mut rules: Vec<RuleId> = if gate == Gate::Ingress {
+                index.arriving(identities, end.0).collect()
+            } else {
+                index.leaving(identities, end.0).collect()
+            };
+            rules.sort_unstable();
+            rules.dedup();
+            rules.retain(|id| mean(id, gate == Gate::Egress, end));
+            rules.sort_by(|a, b| policy.rules[a.index()].evaluation_order(&policy.rules[b.index()]));
+            rules
         });
-        mean_both.copied().collect()
+        rules.iter().filter(|id| mean(id, gate == Gate::Ingress, other)).copied().collect()
     }
 }
 
@@ -301,7 +309,11 @@ fn is_isolated(policy: &Policy, source: Party, destination: Party) -> bool {
 }
 
 fn matches(policy: &Policy, selector: &Selector, party: Party) -> bool {
-    selector.alternatives.iter().any(|alternative| match alternative {
+    selector.alternatives.iter().any(|alternative| is_meant(policy, alternative, party))
+}
+
+fn is_meant(policy: &Policy, alternative: &Alternative, party: Party) -> bool {
+    match alternative {
         Alternative::Any => party.endpoint != Endpoint::Init,
         Alternative::World => party.endpoint == Endpoint::World,
         Alternative::Network(network) => {
@@ -310,7 +322,7 @@ fn matches(policy: &Policy, selector: &Selector, party: Party) -> bool {
         Alternative::Labels(expression) => {
             workload(policy, party).is_some_and(|workload| expression.matches(&workload.labels))
         }
-    })
+    }
 }
 
 /// What a gate says; `rules` are those that mean both parties, in the order of evaluation.
