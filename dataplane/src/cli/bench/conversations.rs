@@ -3,13 +3,13 @@
 //! The hosts talk without pause; who carried what is told by when it happened. What was on its way when the turn changed, counts for
 //! neither.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::ends::Ends;
-use super::figures::{converse, keep_opening, nanoseconds, percentile};
+use super::figures::{OPENED_BEFORE, converse, keep_opening, nanoseconds, percentile};
 use super::limit::{Bench, Mover, Pace, QUICK, Turn, Turns, unsent};
 use super::report::Row;
 use crate::cli::failure::Failure;
@@ -85,9 +85,10 @@ pub(super) fn connections(bench: &mut Bench, ends: &Ends, rules: u32, cycles: u3
             opened.push(Instant::now());
         }
     };
-    // With a thread of its own for the hosts: the movers are this one.
+    let is_warm =
+        || opened.lock().is_ok_and(|opened: MutexGuard<'_, Vec<_>>| opened.len() as u64 >= OPENED_BEFORE);
     let turns: Turns =
-        keep_opening(ends, PATIENCE, note, || bench.rotate(cycles, SLOW, || true)).map_err(unsent)??;
+        keep_opening(ends, PATIENCE, note, || bench.rotate(cycles, SLOW, is_warm)).map_err(unsent)??;
     let mut opened = opened.into_inner().unwrap_or_default();
     opened.sort_unstable();
     let rate = |turn: &Turn| {

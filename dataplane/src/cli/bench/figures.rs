@@ -20,6 +20,8 @@ use super::traffic::{Sender, Size, sink};
 const WARM_UP: Duration = Duration::from_millis(200);
 /// As long as not every flow has been sent, so that its connection is open.
 const LONGEST_WARM_UP: Duration = Duration::from_secs(10);
+/// Connections that are opened before they count: by then the table of them is spread over memory that the kernel has cleared.
+pub(super) const OPENED_BEFORE: u64 = 2000;
 /// What an answer may take before it counts as lost.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// What a stream may take to open: a first segment that is lost is sent again after a second (RFC 6298 section 2.1).
@@ -320,7 +322,11 @@ fn connections(ends: &Ends, duration: Duration) -> io::Result<f64> {
         PATIENCE,
         || _ = opened.fetch_add(1, Ordering::Relaxed),
         || {
-            thread::sleep(WARM_UP);
+            let warming = Instant::now();
+            let is_warm = || opened.load(Ordering::Relaxed) >= OPENED_BEFORE;
+            while warming.elapsed() < WARM_UP || !is_warm() && warming.elapsed() < LONGEST_WARM_UP {
+                thread::sleep(WARM_UP / 10);
+            }
             let (before, began) = (opened.load(Ordering::Relaxed), Instant::now());
             thread::sleep(duration);
             (opened.load(Ordering::Relaxed) - before, began.elapsed())

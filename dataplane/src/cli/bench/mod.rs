@@ -160,6 +160,7 @@ fn perform(arguments: &Arguments) -> Result<u8, Failure> {
                 workers: arguments.workers,
                 io: arguments.io.io()?,
                 wait: arguments.wait,
+                flows: arguments.flows.iter().copied().max().unwrap_or(1),
                 talk: false,
             };
             if arguments.limit {

@@ -22,8 +22,8 @@ use crate::worker::Io;
 
 /// Addresses of the client: flows beyond one address's ports use the next.
 const CLIENT_ADDRESSES: usize = 20;
-/// Room for the flows that can be chosen.
-const CONNECTIONS: usize = 1 << 21;
+/// Room for connections at least; one workload may have half of it.
+const CONNECTIONS: usize = 1 << 20;
 const DEVICE: &str = "eth0";
 
 /// What is varied of the switch.
@@ -34,6 +34,8 @@ pub(super) struct Setting {
     pub(super) workers: u16,
     pub(super) io: Io,
     pub(super) wait: Wait,
+    /// The most flows that will be in rotation.
+    pub(super) flows: u32,
     /// Whether every host may talk to every other one, at [`ECHO`].
     pub(super) talk: bool,
 }
@@ -60,7 +62,7 @@ impl Stage {
             .collect();
         let options = Options {
             workers: usize::from(setting.workers),
-            connections: CONNECTIONS,
+            connections: CONNECTIONS.max(2 * setting.flows as usize),
             ports: usize::from(setting.ports),
             events: None,
             io: setting.io,
