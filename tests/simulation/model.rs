@@ -361,12 +361,13 @@ impl Connection {
         }
         self.synchronised[side] |= flags & SYN != 0;
         // One that may have been outside its window ends nothing.
-        self.finished[side] |= flags & FIN != 0 && self.windows.is_certain(side);
+        let end = segment.sequence.wrapping_add(segment.length);
+        self.finished[side] |= flags & FIN != 0 && self.windows.ends_at(side, end);
         // A reset at the very next number is one that every rule accepts (RFC 5961 section 3.2).
         if flags & RST != 0 && self.next[side] == Some(segment.sequence) {
             self.is_reset = true;
         }
         self.is_established |= self.synchronised == [true; 2] && side == 0 && flags & (SYN | RST) == 0;
-        self.next[side] = Some(segment.sequence.wrapping_add(segment.length));
+        self.next[side] = Some(end);
     }
 }

@@ -30,9 +30,9 @@ impl Windows {
     pub(super) const DOUBTFUL: Self =
         Self { next: [None; 2], answered: [false; 2], is_doubtful: true, is_settled: false };
 
-    /// Whether every segment of `side` was inside.
-    pub(super) fn is_certain(&self, side: usize) -> bool {
-        !self.is_doubtful && self.next[side].is_some()
+    /// Whether `side` has certainly sent up to `end`, and no further.
+    pub(super) fn ends_at(&self, side: usize, end: u32) -> bool {
+        !self.is_doubtful && self.next[side] == Some(end)
     }
 
     /// Whether `side` cannot have sent `sequence` just now, or be heard with it.
