@@ -232,7 +232,7 @@ fn hard_sets_are_compiled_or_refused() {
 fn addresses_are_found_wherever_they_lie() {
     let any = [(0, u16::MAX); 2];
     let spread = |count: u32| (0..count).map(|at| format!("{}.{}.{}.0/24", at >> 8, at & 0xff, at % 7));
-    let crowd = |count: u32| (0..count).map(|at| format!("10.77.{}.{}", at * 2 >> 8, at * 2 & 0xff));
+    let crowd = |count: u32| (0..count).map(|at| format!("10.77.{}.{}", (at * 2) >> 8, (at * 2) & 0xff));
     for (name, spread_count, crowd_count) in [
         ("spread", 5_000, 0),
         ("crowded", 0, 5_000),
