@@ -63,18 +63,19 @@ def plot(rows):
         inverse = "" if more_is_better else " (bars: the inverse)"
         parts.append(f'<text x="8" y="{top}" class="head">{html.escape(words)}, {unit}{inverse}</text>')
         top += 10
-        first = top
+        parts.append(f'<path d="M{NAMES + room:.1f} {top - 3}v{BAR * len(shown) + 3}" class="line"/>')
         for peer, (value, ratio) in shown.items():
             length = better[peer] * room
             kind = "ours" if peer.startswith("septum") else "limit" if peer == LIMIT else "other"
             parts.append(f'<text x="{NAMES - 8}" y="{top + 11}" class="name">{peer}</text>')
             parts.append(f'<rect x="{NAMES}" y="{top}" width="{max(length, 1):.1f}" height="{BAR - 4}" class="{kind}"/>')
-            parts.append(f'<text x="{NAMES + max(length, 1) + 6:.1f}" y="{top + 11}">{text_of(value)} ({ratio:.3g})</text>')
+            at = f'x="{NAMES + max(length, 1) + 6:.1f}" y="{top + 11}"'
+            parts.append(f'<text {at} class="value">{text_of(value)} ({ratio:.3g})</text>')
             top += BAR
-        parts.append(f'<path d="M{NAMES + room:.1f} {first - 3}V{top}" class="line"/>')
         top += GAP
     style = (
         "text{font:12px sans-serif;fill:#333}.title{font-size:14px}.head{font-weight:bold}.name{text-anchor:end}"
+        ".value{paint-order:stroke;stroke:#fff;stroke-width:4px}"
         ".ours{fill:#2a7f62}.limit{fill:#888}.other{fill:#c9a66b}.line{stroke:#555;stroke-dasharray:2 3}"
     )
     size = f'width="{WIDTH}" height="{top}" viewBox="0 0 {WIDTH} {top}"'
@@ -96,7 +97,7 @@ def write(folder, rows, command, peers):
     rounds = max((row["round"] for row in rows), default=0)
     about = "\n".join(f"- `{peer.name}`: {peer.about}" for peer in peers)
     text = (
-        f"# Beside its peers\n\n    {command}\n\nMedians of {rounds} rounds, in brackets the median ratio to the copy loop of the same round; {machine()}. "
+        f"# Beside its peers\n\n    {command}\n\nMedians of {rounds} round{'s' * (rounds > 1)}, in brackets the median ratio to the copy loop of the same round; {machine()}. "
         "All peers, the senders and the receivers share the processors, so figures are this machine's: compare the ratios.\n\n"
         f"{table(rows)}\n\n{about}\n\n![The same as bars](peers.svg)\n"
     )
