@@ -11,6 +11,7 @@ use septum_rules::flow_key::FlowKey;
 use septum_rules::identity::IdentityId;
 use septum_rules::policy::{Established, Fragments};
 use septum_rules::proto::Layer4;
+use septum_rules::rule::DenyWith;
 use septum_rules::verdict::{Refusal, Verdict};
 
 use crate::clock::Tick;
@@ -24,25 +25,21 @@ use crate::routes::UplinkId;
 use crate::snapshot::Snapshot;
 use crate::wire::{IpPacket, icmp};
 
-/// A packet that the guard has admitted and whose destination is known.
+/// A packet that the guard has admitted, between two ends that are known.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
-    /// The packet.
-    pub ip: &'a IpPacket,
     /// Who sent it.
     pub source: IdentityId,
     /// Whom it is for.
     pub destination: IdentityId,
-    /// The frame that holds it.
-    pub frame: &'a [u8],
+    /// Its ports, or type and code.
+    pub layer4: Layer4,
     /// The connection that it would belong to.
     pub connection: &'a Connection,
-    /// There is somebody to deliver it to: what can never be answered is judged, and not remembered.
+    /// It will be delivered, unless it is refused: what can never be answered is judged, and not remembered.
     pub is_deliverable: bool,
     /// What its sender may open, where that is limited.
     pub limiter: Option<&'a Limiter>,
-    /// The uplink that it came in by: the routers behind it may speak of what they carry.
-    pub uplink: Option<UplinkId>,
     /// The port slot of the workload whose share of the table it takes, if it opens a connection.
     pub owner: u16,
 }
@@ -53,6 +50,17 @@ impl Candidate<'_> {
         let taken = self.limiter.map_or(Ok(()), |limiter| limiter.connection(now));
         taken.map_err(|reason| Refused { reason, verdict: Some(verdict) })
     }
+}
+
+/// The packet as it came in: what fragments and errors are judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Carried<'a> {
+    /// The packet.
+    pub ip: &'a IpPacket,
+    /// The frame that holds it.
+    pub frame: &'a [u8],
+    /// The uplink that it came in by: the routers behind it may speak of what they carry.
+    pub uplink: Option<UplinkId>,
 }
 
 /// The packet passes.
@@ -79,97 +87,91 @@ impl From<DropReason> for Refused {
     }
 }
 
-/// Decides about one packet.
-///
-/// # Errors
-/// Why it is refused.
-pub fn admit(
-    table: &ConnectionTable,
-    snapshot: &Snapshot,
-    candidate: &Candidate<'_>,
-    now: Tick,
-) -> Result<Admitted, Refused> {
-    let admission = Admission { table, snapshot, candidate, now };
-    if let Some(fragment) = &candidate.ip.fragment {
-        if snapshot.policy.settings.switch.fragments == Fragments::Drop {
-            return Err(DropReason::FragmentsRefused.into());
-        }
-        if fragment.offset != 0 {
-            return admission.later_fragment(fragment);
-        }
-    }
-    if icmp::is_error(candidate.ip.flow.layer4) {
-        return admission.error();
-    }
-    let admitted = admission.whole()?;
-    if let Some(fragment) = candidate.ip.fragment.filter(|_| candidate.is_deliverable) {
-        admission.first_fragment(&fragment, admitted)?;
-    }
-    Ok(admitted)
-}
-
-/// The same for a packet of TCP or UDP that is no fragment, if it belongs to a connection that the present policy has judged;
-/// `None` where more is to be asked.
-#[inline]
-pub fn admit_known(
-    table: &ConnectionTable,
-    snapshot: &Snapshot,
-    connection: &Connection,
-    packet: &Packet,
-    now: Tick,
-) -> Option<Admitted> {
-    let Connection { key, hash, direction } = connection;
-    let entry = table.find(key, *hash, now)?;
-    match entry.step(packet, *direction) {
-        Step::Continue(next) if entry.is_judged_by(snapshot.policy_generation) => {
-            table.advance(&entry, *direction, packet, next, &snapshot.terms, now);
-            Some(Admitted { verdict: entry.verdict().map(VerdictId), is_new: false })
-        }
-        _ => None,
-    }
-}
-
 /// A packet's way to its admission.
-struct Admission<'a> {
-    table: &'a ConnectionTable,
-    snapshot: &'a Snapshot,
-    candidate: &'a Candidate<'a>,
-    now: Tick,
+pub struct Admission<'a> {
+    /// The connections.
+    pub table: &'a ConnectionTable,
+    /// The policy.
+    pub snapshot: &'a Snapshot,
+    /// Who asks.
+    pub candidate: &'a Candidate<'a>,
+    /// The moment of the burst.
+    pub now: Tick,
 }
 
 impl Admission<'_> {
-    /// A packet with its transport header.
-    fn whole(&self) -> Result<Admitted, Refused> {
-        let Self { table, snapshot, candidate, now } = *self;
-        let flow = &candidate.ip.flow;
-        let packet = Packet::read(candidate.frame, candidate.ip);
-        let Connection { key, hash, direction } = *candidate.connection;
-        let place = (&key, hash, direction);
-        if let Some(entry) = table.find(&key, hash, now) {
-            match entry.step(&packet, direction) {
-                Step::Continue(next) => {
-                    let admitted = standing(table, snapshot, &key, &entry)?;
-                    table.advance(&entry, direction, &packet, next, &snapshot.terms, now);
-                    return Ok(admitted);
-                }
-                Step::OutOfWindow => {
-                    let admitted = standing(table, snapshot, &key, &entry)?;
-                    return match snapshot.terms.strict {
-                        true => Err(DropReason::TcpOutOfWindow.into()),
-                        false => Ok(admitted),
-                    };
-                }
-                // The connection stands as it is; whoever asks anew must be allowed to.
-                Step::Judge => return self.judged(),
-                Step::Reopen => {
-                    let verdict = judge(snapshot, candidate.source, candidate.destination, flow.layer4)?;
-                    candidate.take_connection(verdict, now)?;
-                    table.end(&entry);
-                    return self.open(place, &packet, verdict, direction);
-                }
+    /// Decides about any packet.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn decide(&self, carried: &Carried<'_>) -> Result<Admitted, Refused> {
+        let Self { snapshot, candidate, .. } = *self;
+        let Carried { ip, frame, .. } = *carried;
+        if let Some(fragment) = &ip.fragment {
+            if snapshot.policy.settings.switch.fragments == Fragments::Drop {
+                return Err(DropReason::FragmentsRefused.into());
+            }
+            if fragment.offset != 0 {
+                return self.later_fragment(ip, fragment);
             }
         }
-        match icmp_role(flow.layer4) {
+        if icmp::is_error(ip.flow.layer4) {
+            return self.error(carried);
+        }
+        let admitted = self.decide_whole(&Packet::read(frame, ip))?;
+        if let Some(fragment) = ip.fragment.filter(|_| candidate.is_deliverable) {
+            self.first_fragment(ip, &fragment, admitted).inspect_err(|_| self.close(admitted))?;
+        }
+        Ok(admitted)
+    }
+
+    /// Decides about one that has its transport header and is no ICMP error.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    #[inline]
+    pub fn decide_whole(&self, packet: &Packet) -> Result<Admitted, Refused> {
+        let Self { table, snapshot, candidate, now } = *self;
+        let Connection { key, hash, direction } = candidate.connection;
+        let Some(entry) = table.find(key, *hash, now) else { return self.unknown(packet) };
+        match entry.step(packet, *direction) {
+            Step::Continue(next) => {
+                let admitted = standing(table, snapshot, key, &entry)?;
+                table.advance(&entry, *direction, packet, next, &snapshot.terms, now);
+                Ok(admitted)
+            }
+            other => self.irregular(packet, entry, other),
+        }
+    }
+
+    /// A packet that does not simply continue its connection.
+    #[inline(never)]
+    fn irregular(&self, packet: &Packet, entry: Entry, step: Step) -> Result<Admitted, Refused> {
+        let Self { table, snapshot, candidate, now } = *self;
+        match step {
+            Step::OutOfWindow => {
+                let admitted = standing(table, snapshot, &candidate.connection.key, &entry)?;
+                match snapshot.terms.strict {
+                    true => Err(DropReason::TcpOutOfWindow.into()),
+                    false => Ok(admitted),
+                }
+            }
+            Step::Reopen => {
+                let verdict = self.judge()?;
+                candidate.take_connection(verdict, now)?;
+                table.end(&entry);
+                self.open(packet, verdict, candidate.connection.direction)
+            }
+            // The connection stands as it is; whoever asks anew must be allowed to.
+            Step::Judge | Step::Continue(_) => self.judged(),
+        }
+    }
+
+    /// A packet that belongs to no connection.
+    #[inline(never)]
+    fn unknown(&self, packet: &Packet) -> Result<Admitted, Refused> {
+        let Self { candidate, now, .. } = *self;
+        match icmp_role(candidate.layer4) {
             Some(IcmpRole::Reply(_)) => return Err(DropReason::ReplyUnsolicited.into()),
             // One-way messages: nothing answers them, so each is judged for itself.
             Some(IcmpRole::Other) => return self.judged(),
@@ -177,38 +179,53 @@ impl Admission<'_> {
         }
         if !packet.may_open() {
             return match packet {
-                Packet::Tcp(_) => self.pick_up(place, &packet),
+                Packet::Tcp(_) => self.pick_up(packet),
                 _ => Err(DropReason::SctpNoConnection.into()),
             };
         }
-        let verdict = judge(snapshot, candidate.source, candidate.destination, flow.layer4)?;
+        let verdict = self.judge()?;
         if candidate.is_deliverable {
             candidate.take_connection(verdict, now)?;
         }
-        self.open(place, &packet, verdict, direction)
+        self.open(packet, verdict, candidate.connection.direction)
+    }
+
+    /// Ends the connection that this packet has opened: the packet does not pass after all.
+    #[cold]
+    fn close(&self, admitted: Admitted) {
+        let Self { table, candidate, now, .. } = *self;
+        let Connection { key, hash, .. } = candidate.connection;
+        let opened = table.find(key, *hash, now).filter(|entry| entry.state().phase.is_opening());
+        if let Some(entry) = opened.filter(|_| admitted.is_new) {
+            table.end(&entry);
+        }
+    }
+
+    /// Asks both gates about the candidate.
+    fn judge(&self) -> Result<VerdictId, Refused> {
+        let Candidate { source, destination, layer4, .. } = *self.candidate;
+        judge(self.snapshot, source, destination, layer4)
     }
 
     /// Passes if the gates admit it, and is not remembered.
     fn judged(&self) -> Result<Admitted, Refused> {
-        let Candidate { source, destination, ip, .. } = *self.candidate;
-        let verdict = judge(self.snapshot, source, destination, ip.flow.layer4)?;
-        Ok(Admitted { verdict: Some(verdict), is_new: true })
+        Ok(Admitted { verdict: Some(self.judge()?), is_new: true })
     }
 
     /// TCP that belongs to nothing: refused, unless the switch has just started and the gates admit it, as an opening packet
     /// or as the reply to one.
-    fn pick_up(&self, place: (&ConnectionKey, u64, Direction), packet: &Packet) -> Result<Admitted, Refused> {
+    fn pick_up(&self, packet: &Packet) -> Result<Admitted, Refused> {
         let Self { table, snapshot, candidate, now } = *self;
         if !packet.may_be_taken_up() || !table.picks_up(&snapshot.terms, now) {
             return Err(DropReason::TcpNoConnection.into());
         }
-        let (ports, direction) = (candidate.ip.flow.layer4, place.2);
-        match judge(snapshot, candidate.source, candidate.destination, ports) {
-            Ok(verdict) => self.open(place, packet, verdict, direction),
+        let (ports, direction) = (candidate.layer4, candidate.connection.direction);
+        match self.judge() {
+            Ok(verdict) => self.open(packet, verdict, direction),
             Err(refused) => {
                 let reversed = Layer4 { source: ports.destination, destination: ports.source, ..ports };
                 match judge(snapshot, candidate.destination, candidate.source, reversed) {
-                    Ok(verdict) => self.open(place, packet, verdict, direction.reversed()),
+                    Ok(verdict) => self.open(packet, verdict, direction.reversed()),
                     Err(_) => Err(refused),
                 }
             }
@@ -216,20 +233,16 @@ impl Admission<'_> {
     }
 
     /// Remembers a connection that the gates have admitted, and whose opening packet goes the way of `opener`.
-    fn open(
-        &self,
-        (key, hash, direction): (&ConnectionKey, u64, Direction),
-        packet: &Packet,
-        verdict: VerdictId,
-        opener: Direction,
-    ) -> Result<Admitted, Refused> {
+    fn open(&self, packet: &Packet, verdict: VerdictId, opener: Direction) -> Result<Admitted, Refused> {
+        let Self { table, snapshot, candidate, now } = *self;
         let admitted = Admitted { verdict: Some(verdict), is_new: true };
-        if !self.candidate.is_deliverable {
+        if !candidate.is_deliverable {
             return Ok(admitted);
         }
-        let judged = (self.snapshot.policy_generation, verdict.0);
-        let opening = Opening { packet, direction, opener, judged, owner: self.candidate.owner };
-        let reason = match self.table.open(key, hash, &opening, &self.snapshot.terms, self.now) {
+        let Connection { key, hash, direction } = candidate.connection;
+        let judged = (snapshot.policy_generation, verdict.0);
+        let opening = Opening { packet, direction: *direction, opener, judged, owner: candidate.owner };
+        let reason = match table.open(key, *hash, &opening, &snapshot.terms, now) {
             Ok(()) => return Ok(admitted),
             Err(Unopened::TableFull) => DropReason::ConnectionTableFull,
             Err(Unopened::Quota) => DropReason::ConnectionQuota,
@@ -266,6 +279,7 @@ pub fn reason_of(refusal: Refusal) -> DropReason {
 }
 
 /// Whether a live connection may go on under the present policy; one that may not is ended.
+#[inline]
 fn standing(
     table: &ConnectionTable,
     snapshot: &Snapshot,
@@ -275,6 +289,17 @@ fn standing(
     if entry.is_judged_by(snapshot.policy_generation) {
         return Ok(Admitted { verdict: entry.verdict().map(VerdictId), is_new: false });
     }
+    recheck(table, snapshot, key, *entry)
+}
+
+/// The same for one that another policy has judged.
+#[inline(never)]
+fn recheck(
+    table: &ConnectionTable,
+    snapshot: &Snapshot,
+    key: &ConnectionKey,
+    entry: Entry,
+) -> Result<Admitted, Refused> {
     // For a burst, another worker may be ahead of this one; what the newer policy admitted is not for the older to end.
     let is_ahead = entry.is_judged_after(snapshot.policy_generation);
     if is_ahead || snapshot.established == Established::Keep {
@@ -283,9 +308,17 @@ fn standing(
     // As its opening packet was, whichever side sends now.
     let opening = key.flow(entry.opened());
     let (source, destination) = (snapshot.identity(opening.source), snapshot.identity(opening.destination));
-    let verdict = judge(snapshot, source, destination, opening.layer4).inspect_err(|_| table.end(entry))?;
-    table.rejudged(entry, snapshot.policy_generation, verdict.0);
+    let verdict = judge(snapshot, source, destination, opening.layer4).inspect_err(|_| table.end(&entry))?;
+    table.rejudged(&entry, snapshot.policy_generation, verdict.0);
     Ok(Admitted { verdict: Some(verdict), is_new: false })
+}
+
+impl Refused {
+    /// Whether the rule that refuses wants the sender to hear so.
+    pub fn is_rejected(&self, snapshot: &Snapshot) -> bool {
+        let entry = self.verdict.map(|verdict| snapshot.classifier.verdict(verdict));
+        entry.is_some_and(|entry| !entry.verdict.is_allow() && entry.deny_with == DenyWith::Reject)
+    }
 }
 
 impl Snapshot {

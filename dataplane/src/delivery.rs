@@ -14,6 +14,8 @@ use crate::wire::vnet_hdr::VnetHeader;
 pub struct Plan {
     ends: [End; BURST],
     count: usize,
+    /// One bit a frame that goes to one port.
+    going: u64,
     /// (frame, port) of every copy of a frame that goes to several.
     copies: Vec<(u8, PortId)>,
 }
@@ -21,7 +23,7 @@ pub struct Plan {
 impl Default for Plan {
     fn default() -> Self {
         // Room for a broadcast in every slot of a burst to a dozen members; grows once where segments are larger.
-        Self { ends: [End::Copied; BURST], count: 0, copies: Vec::with_capacity(BURST * 12) }
+        Self { ends: [End::Copied; BURST], count: 0, going: 0, copies: Vec::with_capacity(BURST * 12) }
     }
 }
 
@@ -29,12 +31,15 @@ impl Plan {
     /// Forgets the last burst.
     pub fn clear(&mut self) {
         self.count = 0;
+        self.going = 0;
         self.copies.clear();
     }
 
     /// Takes down how the next frame of the burst ended.
     pub fn end(&mut self, end: End) {
+        const { assert!(BURST <= 64, "one bit a frame") };
         self.ends[self.count] = end;
+        self.going |= u64::from(!matches!(end, End::Dropped(_) | End::Copied)) << self.count;
         self.count += 1;
     }
 
@@ -107,12 +112,8 @@ pub fn deliver<Q: PortQueue>(
     segmenter: &mut Segmenter,
     cells: &WorkerCells,
 ) {
-    const { assert!(BURST <= 64, "one bit a frame") };
-    // One bit a frame that still has to go.
-    let mut pending = plan.ends().iter().enumerate().fold(0_u64, |pending, (index, end)| {
-        let goes = !matches!(end, End::Dropped(_) | End::Copied);
-        pending | u64::from(goes) << index
-    });
+    // Those that still have to go.
+    let mut pending = plan.going;
     let goes_to = |index: usize| match plan.ends()[index] {
         End::Forward(port) | End::Asked(_, port) => port,
         _ => ingress,

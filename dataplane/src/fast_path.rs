@@ -4,16 +4,18 @@
 //! are those of [`crate::wire`], so what they refuse gets no glance; nothing is built that only rarer frames need. [`Ways`]
 //! remembers what guard and directory said of a pair of ends: both are pure functions of the snapshot, the ingress port, the MACs
 //! and the addresses, and all of these are the key, compared in full. What else they read is kept out of the glance: the ports of
-//! configuration protocols. So the fast path never decides; it repeats a decision that the whole way has made of
-//! another packet between the same two ends, under the same snapshot. Whatever differs takes the whole way.
+//! configuration protocols. So the fast path repeats what guard and directory have said of another packet between the same two
+//! ends, under the same snapshot; connection tracking and gates are asked anew for every packet, by the very function that the
+//! whole way asks ([`crate::admission::Admission::decide_whole`]). Whatever differs takes the whole way.
 //!
 //! Not remembered: what goes to groups, to the switch or to nowhere, and what comes from a workload with a limit.
 //!
 //! Cost: one cache line a pair and worker, 256 KiB for 4,096 pairs; two pairs that meet in one line take turns on the whole
-//! way.
+//! way. A new snapshot empties them all.
 
 use std::mem::size_of;
 
+use septum_rules::identity::IdentityId;
 use septum_rules::proto::Protocol;
 
 use crate::burst::ETHERNET;
@@ -32,7 +34,8 @@ const CONFIGURATION: [u16; 4] = [67, 68, 546, 547];
 /// What a glance at a frame of the common kind shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Glance {
-    pair: Pair,
+    /// What decides about its way.
+    pub pair: Pair,
     /// Source address and port; IPv4 as mapped IPv6.
     source: (u128, u16),
     destination: (u128, u16),
@@ -45,12 +48,13 @@ pub struct Glance {
     pub ttl: u8,
 }
 
-/// What decides about the way, packed: destination and source MAC, ingress slot, family, source and destination address.
-type Pair = [u64; 6];
+/// What decides about the way, packed: destination and source MAC, ingress slot, family, source and destination address. Never
+/// all zero: the family is not.
+pub type Pair = [u64; 6];
 
 impl Glance {
     /// Looks at a frame that came in at the port slot `ingress`, virtio header first. `None`: it is of a rarer kind, or does not hold together.
-    #[inline]
+    #[inline(always)]
     pub fn at(frame: &[u8], ingress: u16) -> Option<Self> {
         let vnet = VnetHeader::read(frame)?;
         let frame = &frame[ETHERNET..];
@@ -99,7 +103,7 @@ impl Glance {
             let bytes: [u8; 8] = std::array::from_fn(|octet| ethernet[at + octet]);
             u64::from_le_bytes(bytes)
         });
-        let family_and_ingress = u64::from(extent.is_v4) << 16 | u64::from(ingress);
+        let family_and_ingress = (if extent.is_v4 { 4 } else { 6 }) << 16 | u64::from(ingress);
         Some(Self {
             pair: [
                 first,
@@ -135,6 +139,10 @@ impl Glance {
 pub struct Way {
     /// The port behind which the destination sits.
     pub egress: PortId,
+    /// Who sends, to the gates.
+    pub source: IdentityId,
+    /// Who receives.
+    pub destination: IdentityId,
     /// The longest packet that it takes.
     pub mtu: u16,
     /// It sits in another segment: the packet takes a hop, and gets new MACs.
@@ -146,8 +154,6 @@ pub struct Way {
 #[repr(align(64))]
 struct Entry {
     pair: Pair,
-    /// The snapshot under which it was found; zero before any was.
-    generation: u64,
     way: Way,
 }
 
@@ -157,32 +163,52 @@ const _: () = assert!(size_of::<Entry>() == 64);
 #[derive(Debug)]
 pub struct Ways {
     entries: Box<[Entry]>,
+    /// The snapshot under which they were found.
+    generation: u64,
 }
 
 /// Entries; a power of two.
 const ENTRIES: usize = 4096;
 
+/// No pair's.
+const NOTHING: Entry = Entry {
+    pair: [0; 6],
+    way: Way {
+        egress: PortId { slot: 0, generation: 0 },
+        source: IdentityId(0),
+        destination: IdentityId(0),
+        mtu: 0,
+        is_routed: false,
+    },
+};
+
 impl Default for Ways {
     fn default() -> Self {
-        let way = Way { egress: PortId { slot: 0, generation: 0 }, mtu: 0, is_routed: false };
-        let nothing = Entry { pair: [0; 6], generation: 0, way };
-        Self { entries: vec![nothing; ENTRIES].into() }
+        Self { entries: vec![NOTHING; ENTRIES].into(), generation: 0 }
     }
 }
 
 impl Ways {
-    /// Where this pair leads, if the snapshot of that generation said so before.
+    /// From now on the ways are those of the snapshot of that generation.
+    pub fn begin(&mut self, generation: u64) {
+        if self.generation != generation {
+            self.entries.fill(NOTHING);
+            self.generation = generation;
+        }
+    }
+
+    /// Where this pair leads, if the present snapshot said so before.
     #[inline]
-    pub fn find(&self, glance: &Glance, generation: u64) -> Option<Way> {
+    pub fn find(&self, glance: &Glance) -> Option<&Way> {
         let entry = &self.entries[place(&glance.pair)];
         // Folded, not compared as arrays: that would be a call.
         let differs = entry.pair.iter().zip(&glance.pair).fold(0, |differs, (a, b)| differs | (a ^ b));
-        (differs | (entry.generation ^ generation) == 0 && generation != 0).then_some(entry.way)
+        (differs == 0).then_some(&entry.way)
     }
 
     /// Remembers where this pair leads.
-    pub fn remember(&mut self, glance: &Glance, generation: u64, way: Way) {
-        self.entries[place(&glance.pair)] = Entry { pair: glance.pair, generation, way };
+    pub fn remember(&mut self, pair: Pair, way: Way) {
+        self.entries[place(&pair)] = Entry { pair, way };
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! survey:  parse -> guard -> where to -> where its connection would stand     (all frames of the burst)
 //! decide:  connection or gates -> rewrite -> hand over                        (one frame after the other)
-//! fast path: what survey and gates said before of the same two ends and the same connection is not asked again
+//! fast path: what guard and directory said before of the same two ends is not asked again
 //! ```
 //!
 //! Every frame ends exactly once: forwarded, replied to, or dropped with one reason. Nothing here allocates, locks,
@@ -13,9 +13,8 @@ use std::sync::Arc;
 
 use septum_classifier::VerdictId;
 use septum_rules::identity::IdentityId;
-use septum_rules::rule::DenyWith;
 
-use crate::admission::{self, Candidate};
+use crate::admission::{Admission, Admitted, Candidate, Carried};
 use crate::burst::{Burst, ETHERNET};
 use crate::clock::BurstTime;
 use crate::conntrack::{Connection, ConnectionTable};
@@ -107,7 +106,6 @@ impl Forwarder {
         time: BurstTime,
         plan: &mut Plan,
     ) {
-        let at = At { snapshot, ingress, time };
         plan.clear();
         self.table.sweep(time.tick);
         // A slot that has a new owner says nothing of the old one's last frames.
@@ -123,25 +121,27 @@ impl Forwarder {
         let cells = self.cells.port(ingress.slot);
         cells.received.add(burst.len() as u64);
         cells.received_bytes.add(bytes);
+        let at = At { snapshot, hits: &snapshot.hits[self.worker], ingress, time };
+        let mut forwarded = 0;
         for index in 0..burst.len() {
             let mut account = Account::default();
-            let end = match (self.decide_common(burst, index, &at, &mut account), from) {
-                (Some(end), _) => end,
-                (None, Ok(from)) => {
-                    if self.survey.common(index).is_some() {
-                        self.survey.survey_one(burst, index, snapshot, from, &self.table);
-                    }
-                    self.decide_one(burst, index, &at, from, plan, &mut account)
-                }
-                (None, Err(reason)) => reason.into(),
+            let end = match from {
+                Err(reason) => reason.into(),
+                Ok(from) => match self.decide_common(burst, index, &at, &mut account) {
+                    Some(Ok(end)) => end,
+                    Some(Err(reason)) => self.prohibit(burst, index, &at, from, reason),
+                    None => self.decide_one(burst, index, &at, from, plan, &mut account),
+                },
             };
             plan.end(end);
+            forwarded += u64::from(matches!(end, End::Forward(_)));
             self.count(&at, index, end, &account);
         }
+        self.cells.port(ingress.slot).forwarded.add(forwarded);
     }
 
-    /// The fast path: a frame of the common kind that belongs to a connection of the present policy. `None` where the whole
-    /// way is to be gone.
+    /// The fast path: a frame of the common kind. `None` where the whole way is to be gone; an error is a refusal that its sender
+    /// shall hear of.
     #[inline]
     fn decide_common(
         &self,
@@ -149,15 +149,55 @@ impl Forwarder {
         index: usize,
         at: &At<'_>,
         account: &mut Account,
-    ) -> Option<End> {
+    ) -> Option<Result<End, DropReason>> {
         let Common { way, packet, connection } = self.survey.common(index)?;
-        let admitted = admission::admit_known(&self.table, at.snapshot, connection, packet, at.time.tick)?;
-        account.verdict = admitted.verdict;
         account.egress = Some(way.egress.slot);
-        if way.is_routed {
-            routing::route_common(at.snapshot, way, &mut burst.frame_mut(index)[ETHERNET..])?;
+        let candidate = Candidate {
+            source: way.source,
+            destination: way.destination,
+            layer4: connection.key.ports(connection.direction),
+            connection,
+            is_deliverable: true,
+            limiter: None,
+            owner: at.ingress.slot,
+        };
+        let admission =
+            Admission { table: &self.table, snapshot: at.snapshot, candidate: &candidate, now: at.time.tick };
+        match admission.decide_whole(packet) {
+            Ok(Admitted { verdict, is_new }) => {
+                (account.verdict, account.is_new) = (verdict, is_new);
+                if way.is_routed {
+                    let frame = &mut burst.frame_mut(index)[ETHERNET..];
+                    if let Err(reason) = routing::route_common(at.snapshot, way, frame) {
+                        return Some(Ok(reason.into()));
+                    }
+                }
+                Some(Ok(End::Forward(way.egress)))
+            }
+            Err(refused) => {
+                (account.verdict, account.is_new) = (refused.verdict, true);
+                let is_rejected = refused.is_rejected(at.snapshot);
+                Some(if is_rejected { Err(refused.reason) } else { Ok(refused.reason.into()) })
+            }
         }
-        Some(End::Forward(way.egress))
+    }
+
+    /// Tells the sender of a frame of the common kind that it is refused.
+    #[cold]
+    fn prohibit(
+        &mut self,
+        burst: &mut Burst,
+        index: usize,
+        at: &At<'_>,
+        from: Station<'_>,
+        reason: DropReason,
+    ) -> End {
+        self.survey.survey_one(burst, index, at.snapshot, from, &self.table);
+        let Ok(headers) = &self.survey.finding(index).headers else { return reason.into() };
+        let Content::Ip(ip) = &headers.content else { return reason.into() };
+        let (directory, now) = (&at.snapshot.directory, at.time.tick);
+        let mut asking = Asking { directory, from, headers, burst, index, answers: &mut self.answers, now };
+        asking.prohibit(ip, reason)
     }
 
     /// Decides about one frame that was surveyed.
@@ -183,7 +223,7 @@ impl Forwarder {
                 let way = Way {
                     table: &self.table,
                     snapshot: at.snapshot,
-                    hits: &at.snapshot.hits[self.worker],
+                    hits: at.hits,
                     source: *source,
                     connection,
                 };
@@ -198,27 +238,36 @@ impl Forwarder {
         }
     }
 
-    /// Counts a frame's end, once, and logs it if it is to be logged.
+    /// Counts a frame's end, once, and logs it if it is to be logged. Those forwarded to one port are counted by the burst.
+    #[inline]
     fn count(&mut self, at: &At<'_>, index: usize, end: End, account: &Account) {
-        let At { snapshot, ingress, time } = *at;
-        let cells = self.cells.port(ingress.slot);
+        if let Some(verdict) = account.verdict.filter(|_| !account.is_counted) {
+            at.hits[verdict.index()].add(1);
+        }
         let reason = match end {
-            End::Forward(_) | End::Copied => {
-                cells.forwarded.add(1);
+            End::Forward(_) => None,
+            End::Copied => {
+                self.cells.port(at.ingress.slot).forwarded.add(1);
                 None
             }
             End::Replied => {
-                cells.replied.add(1);
+                self.cells.port(at.ingress.slot).replied.add(1);
                 return;
             }
             End::Dropped(reason) | End::Rejected(reason) | End::Asked(reason, _) => {
-                cells.dropped[reason.index()].add(1);
+                self.cells.port(at.ingress.slot).dropped[reason.index()].add(1);
                 Some(reason)
             }
         };
-        if let Some(verdict) = account.verdict.filter(|_| !account.is_counted) {
-            snapshot.hits[self.worker][verdict.index()].add(1);
+        if self.log.is_some() {
+            self.log_end(at, index, reason, account);
         }
+    }
+
+    /// Logs a frame's end, if it is to be logged.
+    #[inline(never)]
+    fn log_end(&mut self, at: &At<'_>, index: usize, reason: Option<DropReason>, account: &Account) {
+        let At { snapshot, ingress, time, .. } = *at;
         let Some(log) = &self.log else { return };
         self.judged += u64::from(account.is_new);
         let is_logged = match (account.verdict, reason) {
@@ -251,6 +300,8 @@ impl Forwarder {
 /// What is the same for all frames of a burst.
 struct At<'a> {
     snapshot: &'a Snapshot,
+    /// This worker's cells by verdict.
+    hits: &'a [Cell],
     ingress: PortId,
     time: BurstTime,
 }
@@ -292,7 +343,7 @@ impl Way<'_> {
             Err(reason) => return reason.into(),
         };
         let world = || snapshot.classifier.identify(ip.flow.destination);
-        let (identity, is_deliverable) = match (destination, asking.from) {
+        let identity = match (destination, asking.from) {
             (Destination::Group, Station::Member(member)) => {
                 let (end, verdict) = group::copy(snapshot, hits, ip, (member, source), &asking, plan);
                 *account = Account { verdict, is_new: true, is_counted: true, ..*account };
@@ -305,34 +356,32 @@ impl Way<'_> {
             }
             (Destination::Bridged { identity, port } | Destination::Routed { identity, port, .. }, _) => {
                 account.egress = Some(port.slot);
-                (identity, true)
+                identity
             }
             (Destination::Uplink(uplink), _) => {
-                let uplink = snapshot.directory.uplink(uplink);
-                account.egress = uplink.map(|uplink| uplink.port.slot);
-                (world(), uplink.is_some())
+                account.egress = snapshot.directory.uplink(uplink).map(|uplink| uplink.port.slot);
+                world()
             }
-            (Destination::Gateway(identity), _) => (identity, false),
-            (Destination::Nowhere | Destination::Group, _) => (world(), false),
+            (Destination::Gateway(identity), _) => identity,
+            (Destination::Nowhere | Destination::Group, _) => world(),
         };
         // The world has no share of its own: whoever is to be reached answers for what is opened to it.
         let owner = match asking.from {
             Station::Member(member) => member.port.slot,
             Station::Uplink(uplink) => account.egress.unwrap_or(uplink.port.slot),
         };
-        let frame = &asking.burst.frame(asking.index)[ETHERNET..];
+        let frame = asking.burst.frame(asking.index);
         let candidate = Candidate {
-            ip,
             source,
             destination: identity,
-            frame,
+            layer4: ip.flow.layer4,
             connection,
-            is_deliverable,
+            is_deliverable: routing::arrives(snapshot, frame, ip, destination),
             limiter,
-            uplink,
             owner,
         };
-        match admission::admit(table, snapshot, &candidate, asking.now) {
+        let admission = Admission { table, snapshot, candidate: &candidate, now: asking.now };
+        match admission.decide(&Carried { ip, frame: &frame[ETHERNET..], uplink }) {
             Ok(admitted) => {
                 account.verdict = admitted.verdict;
                 account.is_new = admitted.is_new;
@@ -341,11 +390,9 @@ impl Way<'_> {
             Err(refused) => {
                 account.verdict = refused.verdict;
                 account.is_new = true;
-                match refused.verdict.map(|verdict| snapshot.classifier.verdict(verdict)) {
-                    Some(entry) if !entry.verdict.is_allow() && entry.deny_with == DenyWith::Reject => {
-                        asking.prohibit(ip, refused.reason)
-                    }
-                    _ => refused.reason.into(),
+                match refused.is_rejected(snapshot) {
+                    true => asking.prohibit(ip, refused.reason),
+                    false => refused.reason.into(),
                 }
             }
         }

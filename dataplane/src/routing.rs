@@ -95,14 +95,32 @@ fn hop(
     }
 }
 
-/// Routes an untagged frame of the fast path, whose time to live and length were found to do; `None` where it cannot be.
-pub fn route_common(snapshot: &Snapshot, way: &Way, frame: &mut [u8]) -> Option<()> {
-    let egress = snapshot.directory.member(way.egress.slot)?;
+/// Whether nothing but the gates keeps the packet from its egress port. What would die on the way opens no connection.
+pub fn arrives(snapshot: &Snapshot, frame: &[u8], ip: &IpPacket, destination: Destination) -> bool {
+    let (mtu, takes_a_hop) = match destination {
+        Destination::Bridged { port, .. } => {
+            (snapshot.directory.member(port.slot).map(|egress| egress.mtu), false)
+        }
+        Destination::Routed { port, .. } => {
+            (snapshot.directory.member(port.slot).map(|egress| egress.mtu), true)
+        }
+        Destination::Uplink(uplink) => (snapshot.directory.uplink(uplink).map(|uplink| uplink.mtu), true),
+        Destination::Gateway(_) | Destination::Nowhere | Destination::Group => (None, false),
+    };
+    mtu.is_some_and(|mtu| fits(frame, ip, mtu)) && (ip.ttl > 1 || !takes_a_hop)
+}
+
+/// Routes an untagged frame of the fast path, whose time to live and length were found to do.
+///
+/// # Errors
+/// Why it cannot be.
+pub fn route_common(snapshot: &Snapshot, way: &Way, frame: &mut [u8]) -> Result<(), DropReason> {
+    let egress = snapshot.directory.member(way.egress.slot).ok_or(DropReason::NoRoute)?;
     let gateway_mac = snapshot.directory.segment(egress.segment).gateway_mac;
-    let is_ipv4 = EthernetHeader::parse(frame).ok()?.ethertype == EtherType::IPV4;
-    rewrite::hop(frame, EthernetHeader::LENGTH, is_ipv4).ok()?;
+    let is_ipv4 = EthernetHeader::parse(frame)?.ethertype == EtherType::IPV4;
+    rewrite::hop(frame, EthernetHeader::LENGTH, is_ipv4)?;
     rewrite::set_macs(frame, egress.mac, gateway_mac);
-    Some(())
+    Ok(())
 }
 
 /// Whether the packet, or each segment of a super-frame, fits an MTU.

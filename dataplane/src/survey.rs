@@ -50,7 +50,7 @@ pub enum Course {
     },
 }
 
-/// A frame of the common kind whose way is known: what is left to ask is its connection.
+/// A frame of the common kind whose way is known: what is left to ask are its connection and the gates.
 #[derive(Clone, Copy, Debug)]
 pub struct Common {
     /// Where it goes.
@@ -64,7 +64,7 @@ pub struct Common {
 /// The findings of one burst, in its order.
 #[derive(Debug)]
 pub struct Survey {
-    /// Frames for the fast path; of the others, and of those that it lets go, there are findings.
+    /// Frames that take the fast path. Of the others there are findings.
     common: Box<[Option<Common>; BURST]>,
     findings: Box<[Finding; BURST]>,
     ways: Ways,
@@ -88,36 +88,44 @@ impl Survey {
         table: &ConnectionTable,
     ) -> u64 {
         let mut bytes = 0;
-        let (ingress, generation) = (from.port().slot, snapshot.generation);
+        let ingress = from.port().slot;
+        self.ways.begin(snapshot.generation);
         // Behind an uplink, pairs are whoever likes: they would crowd out those of the policy's authors.
         let is_known = matches!(from, Station::Member(member) if member.limiter.is_none());
         for index in 0..burst.len() {
             let frame = burst.frame(index);
             bytes += frame.len().saturating_sub(ETHERNET) as u64;
-            let glance = is_known.then(|| Glance::at(frame, ingress)).flatten();
-            let way = glance.as_ref().and_then(|glance| self.ways.find(glance, generation));
-            if let (Some(glance), Some(way)) = (&glance, way)
-                && glance.length <= usize::from(way.mtu)
-                && (glance.ttl > 1 || !way.is_routed)
-            {
-                let (key, direction) = glance.connection();
-                let connection = Connection { key, hash: table.hash(&key), direction };
-                table.prefetch(connection.hash);
-                self.common[index] = Some(Common { way, packet: glance.packet, connection });
+            let Some(glance) = is_known.then(|| Glance::at(frame, ingress)).flatten() else {
+                self.common[index] = None;
+                self.survey_one(burst, index, snapshot, from, table);
                 continue;
-            }
-            self.common[index] = None;
-            self.survey_one(burst, index, snapshot, from, table);
-            if let (Some(glance), None) = (&glance, way)
-                && let Some(way) = way_of(&self.findings[index].course, &snapshot.directory)
-            {
-                self.ways.remember(glance, generation, way);
+            };
+            match self.ways.find(&glance) {
+                Some(way) if glance.length <= usize::from(way.mtu) && (glance.ttl > 1 || !way.is_routed) => {
+                    let (key, direction) = glance.connection();
+                    let hash = table.hash(&key);
+                    table.prefetch(&key, hash);
+                    let connection = Connection { key, hash, direction };
+                    self.common[index] = Some(Common { way: *way, packet: glance.packet, connection });
+                }
+                Some(_) => {
+                    self.common[index] = None;
+                    self.survey_one(burst, index, snapshot, from, table);
+                }
+                None => {
+                    self.common[index] = None;
+                    self.survey_one(burst, index, snapshot, from, table);
+                    if let Some(way) = way_of(&self.findings[index].course, &snapshot.directory) {
+                        self.ways.remember(glance.pair, way);
+                    }
+                }
             }
         }
         bytes
     }
 
     /// Takes the whole look at one frame.
+    #[inline(never)]
     pub fn survey_one(
         &mut self,
         burst: &Burst,
@@ -140,7 +148,7 @@ impl Survey {
         }
     }
 
-    /// A frame of the burst that was surveyed last, if it may take the fast path.
+    /// A frame of the burst that was surveyed last, if it takes the fast path.
     ///
     /// # Panics
     /// When `index` is beyond every burst.
@@ -174,7 +182,7 @@ fn course(headers: &Headers, directory: &Directory, member: &Member, table: &Con
         (Err(reason), _) => Course::Refused(reason),
         (Ok(Source::Identity(source)), Content::Ip(ip)) if !responder::is_for_switch(ip) => {
             let connection = Connection::of(ip, table);
-            table.prefetch(connection.hash);
+            table.prefetch(&connection.key, connection.hash);
             let destination = forwarding::resolve(directory, member, headers, ip);
             Course::Packet { source, destination, connection }
         }
@@ -193,7 +201,7 @@ fn course_from(
         (Err(reason), _) => Course::Refused(reason),
         (Ok(()), Content::Ip(ip)) if ip.neighbour.is_none() => {
             let connection = Connection::of(ip, table);
-            table.prefetch(connection.hash);
+            table.prefetch(&connection.key, connection.hash);
             match uplink::resolve(snapshot, uplink, headers, ip) {
                 Ok((source, destination)) => {
                     Course::Packet { source, destination: Ok(destination), connection }
@@ -207,11 +215,11 @@ fn course_from(
 
 /// The way that a course shows to every packet of its pair, if there is one.
 fn way_of(course: &Course, directory: &Directory) -> Option<Way> {
-    let Course::Packet { destination: Ok(destination), .. } = course else { return None };
-    let (egress, is_routed) = match destination {
-        Destination::Bridged { port, .. } => (*port, false),
-        Destination::Routed { port, .. } => (*port, true),
+    let Course::Packet { source, destination: Ok(to), .. } = *course else { return None };
+    let (egress, destination, is_routed) = match to {
+        Destination::Bridged { port, identity } => (port, identity, false),
+        Destination::Routed { port, identity, .. } => (port, identity, true),
         _ => return None,
     };
-    Some(Way { egress, mtu: directory.member(egress.slot)?.mtu, is_routed })
+    Some(Way { egress, source, destination, mtu: directory.member(egress.slot)?.mtu, is_routed })
 }

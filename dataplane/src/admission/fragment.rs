@@ -5,7 +5,7 @@ use septum_classifier::VerdictId;
 use super::{Admission, Admitted, Refused};
 use crate::conntrack::{ConnectionKey, NO_VERDICT, Unfollowed};
 use crate::drop_reason::DropReason;
-use crate::wire::Fragment;
+use crate::wire::{Fragment, IpPacket};
 
 impl From<Unfollowed> for Refused {
     fn from(unfollowed: Unfollowed) -> Self {
@@ -23,9 +23,14 @@ impl From<Unfollowed> for Refused {
 
 impl Admission<'_> {
     /// Remembers the verdict of a first fragment for those that follow.
-    pub(super) fn first_fragment(&self, fragment: &Fragment, admitted: Admitted) -> Result<(), Refused> {
+    pub(super) fn first_fragment(
+        &self,
+        ip: &IpPacket,
+        fragment: &Fragment,
+        admitted: Admitted,
+    ) -> Result<(), Refused> {
         let Self { table, snapshot, candidate, now } = *self;
-        let key = ConnectionKey::of_fragments(&candidate.ip.flow, fragment.identification);
+        let key = ConnectionKey::of_fragments(&ip.flow, fragment.identification);
         let verdict = admitted.verdict.map_or(NO_VERDICT, |verdict| verdict.0);
         let judged = (snapshot.policy_generation, verdict);
         let (hash, owner) = (table.hash(&key), candidate.owner);
@@ -34,9 +39,9 @@ impl Admission<'_> {
     }
 
     /// A fragment without the header that is judged.
-    pub(super) fn later_fragment(&self, fragment: &Fragment) -> Result<Admitted, Refused> {
-        let Self { table, snapshot, candidate, now } = *self;
-        let key = ConnectionKey::of_fragments(&candidate.ip.flow, fragment.identification);
+    pub(super) fn later_fragment(&self, ip: &IpPacket, fragment: &Fragment) -> Result<Admitted, Refused> {
+        let Self { table, snapshot, now, .. } = *self;
+        let key = ConnectionKey::of_fragments(&ip.flow, fragment.identification);
         let generation = snapshot.policy_generation;
         let verdict = table.fragments().follow(&key, table.hash(&key), fragment, generation, now)?;
         Ok(Admitted { verdict: verdict.map(VerdictId), is_new: false })

@@ -18,11 +18,11 @@ use std::ops::Range;
 use super::key::ConnectionKey;
 use super::quota::{Accounts, Met};
 use super::sync::{AtomicU64, Ordering, Shared, fence, zeroed};
-use super::table::{
-    CLAIMED, DEAD, FINGERPRINT, KIND, LIVE, REUSE, REUSE_MASK, generation_of, is_expired, live, owner_of,
-    state_word, tombstone, verdict_of, verdict_word,
-};
 use super::terms::Terms;
+use super::words::{
+    CLAIMED, DEAD, FINGERPRINT, GENERATIONS, KIND, LIVE, REUSE, REUSE_MASK, generation_of, is_expired, live,
+    owner_of, state_word, tombstone, verdict_of, verdict_word,
+};
 use crate::clock::Tick;
 use crate::wire::Fragment;
 use septum_rules::conntrack::Timeout;
@@ -32,9 +32,6 @@ const WAYS: usize = 8;
 
 /// Words of a bit for each eighth byte of a packet.
 const BITMAP: usize = if cfg!(septum_loom) { 1 } else { 128 };
-
-/// Bits of the policy generation that are kept, as in the table of connections.
-const GENERATIONS: u32 = (1 << 20) - 1;
 
 /// Control, key, state (deadline and reuse count), verdict; then the [`Extent`], and from the third line on the two bitmaps.
 type Datagram = [AtomicU64; BITMAPS + 2 * BITMAP];

@@ -54,8 +54,17 @@ impl Connection {
     }
 }
 
-/// An address and a 16-bit number; ordered, so that two ends are.
+/// An address and a 16-bit number.
 type End = (u128, u16);
+
+/// Which way a packet from `source` to `destination` goes. By the lower halves of the addresses where these differ, as they
+/// nearly always do: any order serves.
+#[inline]
+fn direction_of(source: End, destination: End) -> Direction {
+    let (lower, higher) = (source.0 as u64, destination.0 as u64);
+    let is_up = if lower == higher { source <= destination } else { lower < higher };
+    if is_up { Direction::Up } else { Direction::Down }
+}
 
 impl ConnectionKey {
     /// The key of a flow, and this packet's direction in it.
@@ -73,11 +82,7 @@ impl ConnectionKey {
         };
         let source = (to_mapped_bits(flow.source), source_port);
         let destination = (to_mapped_bits(flow.destination), destination_port);
-        let (mut key, direction) = if source <= destination {
-            (Self::pack(flow.domain, flow.layer4.protocol, source, destination), Direction::Up)
-        } else {
-            (Self::pack(flow.domain, flow.layer4.protocol, destination, source), Direction::Down)
-        };
+        let (mut key, direction) = Self::between(flow.domain, flow.layer4.protocol, source, destination);
         let low_asks = match role {
             Some(IcmpRole::Query(_)) => direction == Direction::Up,
             Some(IcmpRole::Reply(_)) => direction == Direction::Down,
@@ -91,11 +96,17 @@ impl ConnectionKey {
     /// [`ConnectionKey::of`] gives, for those who have no [`FlowKey`] at hand.
     #[inline]
     pub fn of_ports(source: (u128, u16), destination: (u128, u16), protocol: Protocol) -> (Self, Direction) {
-        if source <= destination {
-            (Self::pack(DomainId::default(), protocol, source, destination), Direction::Up)
-        } else {
-            (Self::pack(DomainId::default(), protocol, destination, source), Direction::Down)
-        }
+        Self::between(DomainId::default(), protocol, source, destination)
+    }
+
+    #[inline]
+    fn between(domain: DomainId, protocol: Protocol, source: End, destination: End) -> (Self, Direction) {
+        let direction = direction_of(source, destination);
+        let key = match direction {
+            Direction::Up => Self::pack(domain, protocol, source, destination),
+            Direction::Down => Self::pack(domain, protocol, destination, source),
+        };
+        (key, direction)
     }
 
     /// The key under which the fragments of one packet are followed; directed, so it never meets a connection's.
@@ -111,10 +122,33 @@ impl ConnectionKey {
         key
     }
 
+    #[inline]
     fn pack(domain: DomainId, protocol: Protocol, low: End, high: End) -> Self {
         let ports = u64::from(low.1) << 48 | u64::from(high.1) << 32;
         let rest = u64::from(domain.0) << 16 | u64::from(protocol.0);
         Self([(low.0 >> 64) as u64, low.0 as u64, (high.0 >> 64) as u64, high.0 as u64, ports | rest])
+    }
+
+    /// The protocol.
+    #[inline]
+    pub const fn protocol(&self) -> Protocol {
+        Protocol(self.0[4] as u8)
+    }
+
+    /// The ports of TCP or UDP, as the gates judge the packet that goes in `direction`.
+    #[inline]
+    pub fn ports(&self, direction: Direction) -> Layer4 {
+        let (low, high) = ((self.0[4] >> 48) as u16, (self.0[4] >> 32) as u16);
+        match direction {
+            Direction::Up => Layer4::ports(self.protocol(), low, high),
+            Direction::Down => Layer4::ports(self.protocol(), high, low),
+        }
+    }
+
+    /// Whether both ends show numbers that the table keeps beside the entry.
+    #[inline]
+    pub(super) const fn has_ends(&self) -> bool {
+        matches!(self.protocol(), Protocol::TCP | Protocol::SCTP)
     }
 
     /// The flow of the packet that goes in `direction`, as the gates judge it.
@@ -126,7 +160,7 @@ impl ConnectionKey {
             Direction::Up => (low, high),
             Direction::Down => (high, low),
         };
-        let protocol = Protocol(rest as u8);
+        let protocol = self.protocol();
         let layer4 = if protocol.has_icmp_type() {
             // Only queries and one-way messages are ever stored from their opener's side, where the
             // destination's number is the type (a query's code is zero).

@@ -13,67 +13,22 @@
 use loom::sync::Arc;
 use loom::thread;
 use septum_rules::conntrack::ConntrackSettings;
-use septum_rules::flow_key::FlowKey;
-use septum_rules::identity::DomainId;
-use septum_rules::proto::Layer4;
 
+use super::super::open::Unopened;
+use super::super::rehearsal::{self, ANSWER, COMPLETE, find, key, put, segment};
 use super::*;
-use crate::conntrack::Segment;
-use crate::wire::tcp_flag::{ACK, SYN};
-
-const fn segment(flags: u8, sequence: u32, acknowledgment: u32, length: u32) -> Packet {
-    Packet::Tcp(Segment {
-        sequence,
-        length,
-        acknowledgment,
-        window: 1000,
-        flags,
-        scale: None,
-        sack: None,
-        is_cut: false,
-    })
-}
-
-const OPENING: Packet = segment(SYN, 100, 0, 1);
-const ANSWER: Packet = segment(SYN | ACK, 500, 101, 1);
-const COMPLETE: Packet = segment(ACK, 101, 501, 0);
+use crate::wire::tcp_flag::ACK;
 
 const START: Tick = Tick(0);
-
-fn key(number: u32) -> (ConnectionKey, Direction) {
-    let flow = FlowKey {
-        domain: DomainId(0),
-        source: std::net::Ipv4Addr::from_bits(0x0a00_0000 + number).into(),
-        destination: std::net::Ipv4Addr::from_bits(0x0b00_0000).into(),
-        layer4: Layer4::ports(Protocol::TCP, 40_000, 443),
-    };
-    ConnectionKey::of(&flow, 0)
-}
 
 /// The least table: two buckets of two entries.
 fn table() -> Arc<ConnectionTable> {
     Arc::new(ConnectionTable::seeded(1, WAYS))
 }
 
+/// Opens connection `number`, all of them for one owner.
 fn open(table: &ConnectionTable, number: u32, terms: &Terms, now: Tick) -> Result<(), Unopened> {
-    let (key, direction) = key(number);
-    let judged = (1, number);
-    let opening = Opening { packet: &OPENING, direction, opener: direction, judged, owner: 0 };
-    table.open(&key, table.hash(&key), &opening, terms, now)
-}
-
-fn find(table: &ConnectionTable, number: u32, now: Tick) -> Option<Entry> {
-    let (key, _) = key(number);
-    table.find(&key, table.hash(&key), now)
-}
-
-fn put(table: &ConnectionTable, number: u32, packet: &Packet, back: bool, now: Tick) {
-    let (_, direction) = key(number);
-    let direction = if back { direction.reversed() } else { direction };
-    let Some(entry) = find(table, number, now) else { return };
-    if let Step::Continue(next) = entry.step(packet, direction) {
-        table.advance(&entry, direction, packet, next, &Terms::default(), now);
-    }
+    rehearsal::open(table, number, 0, terms, now)
 }
 
 /// Every share is one of a live entry, exactly.

@@ -5,9 +5,14 @@
 //! The gates judge only what opens a connection; this module says what that is, protocol by protocol, what belongs to one, and
 //! how many a workload may have.
 
+mod end;
+mod entry;
 mod fragments;
 mod key;
+mod open;
 mod quota;
+#[cfg(test)]
+mod rehearsal;
 mod sctp;
 mod segment;
 mod state;
@@ -15,12 +20,16 @@ mod sync;
 mod table;
 mod terms;
 mod window;
+mod words;
 
+pub use entry::Entry;
 pub use fragments::{FragmentTable, Unfollowed};
 pub use key::{Connection, ConnectionKey, Direction, IcmpRole, icmp_role};
+pub use open::{Opening, Unopened};
 pub use sctp::Chunk;
 pub use segment::Segment;
 pub use state::{Packet, Phase, State, Step};
-pub use table::{ConnectionTable, Entry, NO_VERDICT, Opening, Unopened};
+pub use table::ConnectionTable;
 pub use terms::Terms;
 pub use window::{Answer, Sender};
+pub use words::NO_VERDICT;

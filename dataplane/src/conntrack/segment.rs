@@ -66,47 +66,10 @@ impl Segment {
         };
         let header_length = payload.saturating_sub(start);
         if header_length > WITH_TIME_STAMPS || (flags & SYN != 0 && header_length > transport::TCP_HEADER) {
-            segment.read_options(frame.get(start + transport::TCP_HEADER..payload).unwrap_or_default());
+            let options = frame.get(start + transport::TCP_HEADER..payload).unwrap_or_default();
+            (segment.scale, segment.sack) = read_options(flags, options);
         }
         segment
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn read_options(&mut self, mut options: &[u8]) {
-        const END: u8 = 0;
-        const NO_OPERATION: u8 = 1;
-        const WINDOW_SCALE: u8 = 3;
-        const SACK: u8 = 5;
-        loop {
-            options = match *options {
-                [] | [END, ..] => return,
-                [NO_OPERATION, ref rest @ ..] => rest,
-                [kind, length, ref rest @ ..] => {
-                    let Some((value, rest)) =
-                        usize::from(length).checked_sub(2).and_then(|length| rest.split_at_checked(length))
-                    else {
-                        return;
-                    };
-                    match (kind, value) {
-                        (WINDOW_SCALE, [shift]) if self.is_syn() => {
-                            self.scale = Some((*shift).min(MOST_SCALE));
-                        }
-                        (SACK, blocks) if self.has_ack() => {
-                            for block in blocks.chunks_exact(8) {
-                                let edge = u32::from_be_bytes([block[4], block[5], block[6], block[7]]);
-                                if self.sack.is_none_or(|highest| is_after(edge, highest)) {
-                                    self.sack = Some(edge);
-                                }
-                            }
-                        }
-                        _ => {}
-                    }
-                    rest
-                }
-                [_] => return,
-            };
-        }
     }
 
     /// One behind its last number.
@@ -140,6 +103,45 @@ impl Segment {
     }
 }
 
+/// The window scale of a SYN, and the highest number that is acknowledged selectively.
+#[cold]
+#[inline(never)]
+fn read_options(flags: u8, mut options: &[u8]) -> (Option<u8>, Option<u32>) {
+    const END: u8 = 0;
+    const NO_OPERATION: u8 = 1;
+    const WINDOW_SCALE: u8 = 3;
+    const SACK: u8 = 5;
+    let (mut scale, mut highest) = (None, None);
+    loop {
+        options = match *options {
+            [] | [END, ..] => break,
+            [NO_OPERATION, ref rest @ ..] => rest,
+            [kind, length, ref rest @ ..] => {
+                let Some((value, rest)) =
+                    usize::from(length).checked_sub(2).and_then(|length| rest.split_at_checked(length))
+                else {
+                    break;
+                };
+                match (kind, value) {
+                    (WINDOW_SCALE, [shift]) if flags & SYN != 0 => scale = Some((*shift).min(MOST_SCALE)),
+                    (SACK, blocks) if flags & ACK != 0 => {
+                        for block in blocks.chunks_exact(8) {
+                            let edge = u32::from_be_bytes([block[4], block[5], block[6], block[7]]);
+                            if highest.is_none_or(|highest| is_after(edge, highest)) {
+                                highest = Some(edge);
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+                rest
+            }
+            [_] => break,
+        };
+    }
+    (scale, highest)
+}
+
 /// Whether `a` comes after `b` in the circle of sequence numbers (RFC 9293 section 3.4).
 pub(super) const fn is_after(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) > 0
@@ -154,26 +156,24 @@ pub(super) const fn later(a: u32, b: u32) -> u32 {
 mod tests {
     use super::*;
 
-    fn with_options(flags: u8, options: &[u8]) -> Segment {
-        let mut segment = Segment { flags, ..Segment::default() };
-        segment.read_options(options);
-        segment
+    fn scale(flags: u8, options: &[u8]) -> Option<u8> {
+        read_options(flags, options).0
     }
 
     #[test]
     fn options_are_read_where_they_count() {
         let syn = [2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
-        assert_eq!(with_options(SYN, &syn).scale, Some(7));
-        assert_eq!(with_options(ACK, &syn).scale, None, "a scale outside a SYN means nothing");
-        assert_eq!(with_options(SYN, &[3, 3, 200]).scale, Some(14));
+        assert_eq!(scale(SYN, &syn), Some(7));
+        assert_eq!(scale(ACK, &syn), None, "a scale outside a SYN means nothing");
+        assert_eq!(scale(SYN, &[3, 3, 200]), Some(14));
         let blocks = [1, 1, 5, 18, 0, 0, 0, 9, 0, 0, 0, 20, 0xff, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xf0];
-        assert_eq!(with_options(ACK, &blocks).sack, Some(20), "numbers are a circle");
+        assert_eq!(read_options(ACK, &blocks).1, Some(20), "numbers are a circle");
     }
 
     #[test]
     fn malformed_options_are_not_believed() {
         for options in [&[3][..], &[3, 0, 7], &[3, 1, 7], &[3, 9, 7], &[0, 3, 3, 7], &[3, 4, 7, 7]] {
-            assert_eq!(with_options(SYN, options).scale, None, "{options:?}");
+            assert_eq!(scale(SYN, options), None, "{options:?}");
         }
     }
 

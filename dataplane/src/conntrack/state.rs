@@ -49,6 +49,11 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Whether only the opening packet was seen.
+    pub const fn is_opening(self) -> bool {
+        matches!(self, Self::SynSent | Self::CookieWait | Self::Unanswered)
+    }
+
     /// Whether nobody but the opener need exist yet: what a flood consists of.
     pub const fn is_half_open(self) -> bool {
         matches!(self, Self::SynSent | Self::SynReceived | Self::CookieWait | Self::CookieEchoed)
@@ -199,12 +204,14 @@ impl State {
     }
 
     /// What a packet of any other protocol does.
+    #[inline]
     pub const fn step_other(self, from_opener: bool) -> Step {
         let phase = if from_opener { self.phase } else { Phase::Answered };
         Step::Continue(Self { phase, ..self })
     }
 
     /// Packs into 16 bits.
+    #[inline]
     pub(super) const fn to_bits(self) -> u16 {
         self.phase as u16
             | (self.opened_down as u16) << 4
@@ -213,6 +220,7 @@ impl State {
     }
 
     /// Unpacks what [`State::to_bits`] packed.
+    #[inline]
     pub(super) const fn from_bits(bits: u16) -> Self {
         let phase = match bits & 0xf {
             0 => Phase::SynSent,

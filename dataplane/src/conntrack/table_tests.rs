@@ -6,42 +6,12 @@ use std::sync::atomic::AtomicUsize;
 use std::thread;
 
 use septum_rules::conntrack::ConntrackSettings;
-use septum_rules::flow_key::FlowKey;
-use septum_rules::identity::DomainId;
-use septum_rules::proto::Layer4;
 
+use super::super::end::SLICES;
+use super::super::open::Unopened;
+use super::super::rehearsal::{ANSWER, COMPLETE, OPENING, find, key, open, put, segment};
 use super::*;
-use crate::conntrack::Segment;
-use crate::wire::tcp_flag::{ACK, RST, SYN};
-
-/// A segment of `sequence` with no payload.
-const fn segment(flags: u8, sequence: u32, acknowledgment: u32) -> Packet {
-    let length = if flags & SYN != 0 { 1 } else { 0 };
-    Packet::Tcp(Segment {
-        sequence,
-        length,
-        acknowledgment,
-        window: 1000,
-        flags,
-        scale: None,
-        sack: None,
-        is_cut: false,
-    })
-}
-
-const OPENING: Packet = segment(SYN, 100, 0);
-const ANSWER: Packet = segment(SYN | ACK, 500, 101);
-const COMPLETE: Packet = segment(ACK, 101, 501);
-
-fn key(number: u32) -> (ConnectionKey, Direction) {
-    let flow = FlowKey {
-        domain: DomainId(0),
-        source: std::net::Ipv4Addr::from_bits(0x0a00_0000 + number).into(),
-        destination: std::net::Ipv4Addr::from_bits(0x0b00_0000).into(),
-        layer4: Layer4::ports(Protocol::TCP, 40_000, 443),
-    };
-    ConnectionKey::of(&flow, 0)
-}
+use crate::wire::tcp_flag::RST;
 
 fn second(count: u32) -> Tick {
     Tick(count * Tick::PER_SECOND)
@@ -55,30 +25,8 @@ fn terms(connections: u32, half_open: u32) -> Terms {
     })
 }
 
-/// Opens connection `number` for `owner`.
-fn open(table: &ConnectionTable, number: u32, owner: u16, terms: &Terms, now: Tick) -> Result<(), Unopened> {
-    let (key, direction) = key(number);
-    let opening = Opening { packet: &OPENING, direction, opener: direction, judged: (1, number), owner };
-    table.open(&key, table.hash(&key), &opening, terms, now)
-}
-
-/// Puts a packet of connection `number` through it; `back`: against the opener's direction.
-fn put(table: &ConnectionTable, number: u32, packet: &Packet, back: bool, now: Tick) -> Option<Step> {
-    let (key, mut direction) = key(number);
-    if back {
-        direction = direction.reversed();
-    }
-    let entry = table.find(&key, table.hash(&key), now)?;
-    let step = entry.step(packet, direction);
-    if let Step::Continue(next) = step {
-        table.advance(&entry, direction, packet, next, &Terms::default(), now);
-    }
-    Some(step)
-}
-
 fn phase(table: &ConnectionTable, number: u32, now: Tick) -> Option<Phase> {
-    let (key, _) = key(number);
-    Some(table.find(&key, table.hash(&key), now)?.state().phase)
+    Some(find(table, number, now)?.state().phase)
 }
 
 #[test]
@@ -108,7 +56,7 @@ fn shares_follow_a_connection_through_its_life() {
     assert_eq!((phase(&table, 1, second(0)), table.share_of(7)), (Some(Phase::SynReceived), (1, 1)));
     put(&table, 1, &COMPLETE, false, second(0));
     assert_eq!((phase(&table, 1, second(0)), table.share_of(7)), (Some(Phase::Established), (1, 0)));
-    put(&table, 1, &segment(RST, 501, 0), true, second(0));
+    put(&table, 1, &segment(RST, 501, 0, 0), true, second(0));
     assert_eq!(phase(&table, 1, second(0)), Some(Phase::Closed));
     assert_eq!(put(&table, 1, &OPENING, false, second(1)), Some(Step::Reopen));
     assert_eq!(put(&table, 1, &OPENING, true, second(1)), Some(Step::Reopen));
@@ -166,8 +114,7 @@ fn an_ended_entry_leaves_the_ones_behind_it_reachable() {
         open(&table, number, 0, &Terms::default(), second(0)).unwrap();
     }
     for ended in 0..WAYS as u32 {
-        let (ended_key, _) = key(ended);
-        table.end(&table.find(&ended_key, table.hash(&ended_key), second(0)).unwrap());
+        table.end(&find(&table, ended, second(0)).unwrap());
         for number in 0..WAYS as u32 {
             assert_eq!(phase(&table, number, second(0)).is_some(), number > ended);
         }
@@ -189,19 +136,14 @@ fn threads_that_open_and_end_the_same_connections_never_mix_them_up() {
                         .wrapping_mul(6_364_136_223_846_793_005)
                         .wrapping_add(1_442_695_040_888_963_407);
                     let number = (random >> 33) as u32 % 24;
-                    let (key, direction) = key(number);
-                    let hash = table.hash(&key);
                     let now = Tick(round / 500);
-                    match table.find(&key, hash, now) {
+                    match find(&table, number, now) {
                         Some(entry) => {
                             // The verdict is the key's number: anything else is another connection's entry.
                             assert_eq!(entry.verdict(), Some(number));
                             hits.fetch_add(1, Ordering::Relaxed);
                             let packet = [OPENING, ANSWER, COMPLETE][(random >> 40) as usize % 3];
-                            let direction = if packet == ANSWER { direction.reversed() } else { direction };
-                            if let Step::Continue(next) = entry.step(&packet, direction) {
-                                table.advance(&entry, direction, &packet, next, &Terms::default(), now);
-                            }
+                            put(&table, number, &packet, packet == ANSWER, now);
                             if random >> 60 == 0 {
                                 table.end(&entry);
                             }

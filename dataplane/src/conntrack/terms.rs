@@ -50,6 +50,7 @@ impl Terms {
     }
 
     /// When a connection that is silent from `now` on, in this state, is forgotten.
+    #[inline]
     pub fn deadline(&self, protocol: Protocol, state: State, now: Tick) -> Tick {
         let timeout = match state.phase {
             Phase::SynSent => Timeout::TcpSynSent,
