@@ -87,6 +87,27 @@ impl From<DropReason> for Refused {
     }
 }
 
+/// Admits a packet of TCP or UDP that continues a connection which the present policy has judged. `None`: ask
+/// [`Admission::decide_whole`], which says the same of such a packet.
+#[inline(always)]
+pub fn continues(
+    table: &ConnectionTable,
+    snapshot: &Snapshot,
+    connection: &Connection,
+    packet: &Packet,
+    now: Tick,
+) -> Option<Admitted> {
+    let Connection { key, hash, direction } = connection;
+    let entry = table.find(key, *hash, now)?;
+    match entry.step(packet, *direction) {
+        Step::Continue(next) if entry.is_judged_by(snapshot.policy_generation) => {
+            table.advance(&entry, *direction, packet, next, &snapshot.terms, now);
+            Some(Admitted { verdict: entry.verdict().map(VerdictId), is_new: false })
+        }
+        _ => None,
+    }
+}
+
 /// A packet's way to its admission.
 pub struct Admission<'a> {
     /// The connections.
@@ -129,7 +150,6 @@ impl Admission<'_> {
     ///
     /// # Errors
     /// Why it is refused.
-    #[inline]
     pub fn decide_whole(&self, packet: &Packet) -> Result<Admitted, Refused> {
         let Self { table, snapshot, candidate, now } = *self;
         let Connection { key, hash, direction } = candidate.connection;

@@ -40,12 +40,35 @@ pub struct Glance {
     source: (u128, u16),
     destination: (u128, u16),
     protocol: Protocol,
-    /// What connection tracking must know of it.
-    pub packet: Packet,
+    /// Where its transport header lies.
+    pub layout: Layout,
     /// Bytes from the IP header to the packet's end.
     pub length: usize,
     /// Time to live or hop limit.
     pub ttl: u8,
+}
+
+/// Where the parts of a packet lie, from the Ethernet header.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    transport: u16,
+    payload: u16,
+    end: u32,
+}
+
+impl Layout {
+    /// What connection tracking must know of the packet of `frame`, which is of TCP or UDP.
+    #[inline]
+    pub fn packet(&self, frame: &[u8], protocol: Protocol) -> Packet {
+        let Self { transport, payload, end } = *self;
+        match protocol {
+            Protocol::TCP => {
+                let (start, payload, end) = (usize::from(transport), usize::from(payload), end as usize);
+                Packet::Tcp(Segment::read_at(frame, start, payload, end, false))
+            }
+            _ => Packet::Other,
+        }
+    }
 }
 
 /// What decides about the way, packed: destination and source MAC, ingress slot, family, source and destination address. Never
@@ -56,7 +79,7 @@ impl Glance {
     /// Looks at a frame that came in at the port slot `ingress`, virtio header first. `None`: it is of a rarer kind, or does not hold together.
     #[inline(always)]
     pub fn at(frame: &[u8], ingress: u16) -> Option<Self> {
-        let vnet = VnetHeader::read(frame)?;
+        let (is_plain, whole) = (offload::is_plain(&VnetHeader::read(frame)?, frame.len() - ETHERNET), frame);
         let frame = &frame[ETHERNET..];
         let ethernet: &[u8; EthernetHeader::LENGTH] = frame.first_chunk()?;
         let packet = &frame[EthernetHeader::LENGTH..];
@@ -90,20 +113,16 @@ impl Glance {
             return None;
         }
         let start = EthernetHeader::LENGTH + header_length;
-        let extent = Extent {
-            transport: start,
-            payload: start + transport.header_length,
-            end: EthernetHeader::LENGTH + length,
-            is_v4: header_length == Ipv4Header::LENGTH,
-            is_fragment: false,
-            has_fragment_header: false,
-        };
-        offload::check(&vnet, frame.len(), transport, extent).ok()?;
+        let (payload, end) = (start + transport.header_length, EthernetHeader::LENGTH + length);
+        let is_v4 = header_length == Ipv4Header::LENGTH;
+        if !is_plain && !is_truthful(whole, transport, start, end, is_v4) {
+            return None;
+        }
         let [first, second] = [0, 4].map(|at| {
             let bytes: [u8; 8] = std::array::from_fn(|octet| ethernet[at + octet]);
             u64::from_le_bytes(bytes)
         });
-        let family_and_ingress = (if extent.is_v4 { 4 } else { 6 }) << 16 | u64::from(ingress);
+        let family_and_ingress = (if is_v4 { 4 } else { 6 }) << 16 | u64::from(ingress);
         Some(Self {
             pair: [
                 first,
@@ -116,12 +135,7 @@ impl Glance {
             source: (source, source_port),
             destination: (destination, destination_port),
             protocol,
-            packet: match protocol {
-                Protocol::TCP => {
-                    Packet::Tcp(Segment::read_at(frame, start, extent.payload, extent.end, false))
-                }
-                _ => Packet::Other,
-            },
+            layout: Layout { transport: start as u16, payload: payload as u16, end: end as u32 },
             length,
             ttl,
         })
@@ -132,6 +146,22 @@ impl Glance {
     pub fn connection(&self) -> (ConnectionKey, Direction) {
         ConnectionKey::of_ports(self.source, self.destination, self.protocol)
     }
+}
+
+/// Whether the virtio header of a frame that leaves something to a device tells the truth. Apart, and from scratch: what only such
+/// frames need is not kept for every frame.
+#[inline(never)]
+fn is_truthful(frame: &[u8], transport: Transport, start: usize, end: usize, is_v4: bool) -> bool {
+    let extent = Extent {
+        transport: start,
+        payload: start + transport.header_length,
+        end,
+        is_v4,
+        is_fragment: false,
+        has_fragment_header: false,
+    };
+    VnetHeader::read(frame)
+        .is_some_and(|vnet| offload::check(&vnet, frame.len() - ETHERNET, transport, extent).is_ok())
 }
 
 /// Where a pair of ends leads.

@@ -14,13 +14,14 @@ use std::sync::Arc;
 use septum_classifier::VerdictId;
 use septum_rules::identity::IdentityId;
 
-use crate::admission::{Admission, Admitted, Candidate, Carried};
+use crate::admission::{self, Admission, Admitted, Candidate, Carried};
 use crate::burst::{Burst, ETHERNET};
 use crate::clock::BurstTime;
-use crate::conntrack::{Connection, ConnectionTable};
+use crate::conntrack::{Connection, ConnectionTable, Packet};
 use crate::counters::{Cell, WorkerCells};
 use crate::delivery::Plan;
 use crate::drop_reason::DropReason;
+use crate::fast_path::Way;
 use crate::flow_log::{Event, FlowLog, is_logged};
 use crate::forwarding::Destination;
 use crate::group;
@@ -84,6 +85,24 @@ struct Account {
     egress: Option<u16>,
 }
 
+impl Account {
+    fn of(admitted: Admitted, egress: Option<u16>) -> Self {
+        let Admitted { verdict, is_new } = admitted;
+        Self { verdict, is_new, is_counted: false, egress }
+    }
+}
+
+/// Sends an admitted frame of the common kind its way.
+#[inline]
+fn send(snapshot: &Snapshot, way: &Way, burst: &mut Burst, index: usize) -> End {
+    if way.is_routed
+        && let Err(reason) = routing::route_common(snapshot, way, &mut burst.frame_mut(index)[ETHERNET..])
+    {
+        return reason.into();
+    }
+    End::Forward(way.egress)
+}
+
 impl Forwarder {
     /// The forwarder of a worker that has seen no frame yet.
     pub fn new(
@@ -124,34 +143,40 @@ impl Forwarder {
         let at = At { snapshot, hits: &snapshot.hits[self.worker], ingress, time };
         let mut forwarded = 0;
         for index in 0..burst.len() {
-            let mut account = Account::default();
-            let end = match from {
-                Err(reason) => reason.into(),
-                Ok(from) => match self.decide_common(burst, index, &at, &mut account) {
-                    Some(Ok(end)) => end,
-                    Some(Err(reason)) => self.prohibit(burst, index, &at, from, reason),
-                    None => self.decide_one(burst, index, &at, from, plan, &mut account),
-                },
+            let (end, account) = match (from, self.survey.common(index)) {
+                (Err(reason), _) => (reason.into(), Account::default()),
+                (Ok(from), None) => self.decide_one(burst, index, &at, from, plan),
+                (Ok(from), Some(Common { way, layout, connection })) => {
+                    let packet = layout.packet(&burst.frame(index)[ETHERNET..], connection.key.protocol());
+                    match admission::continues(&self.table, snapshot, connection, &packet, time.tick) {
+                        Some(admitted) => {
+                            let account = Account::of(admitted, Some(way.egress.slot));
+                            (send(snapshot, way, burst, index), account)
+                        }
+                        None => self.decide_common(burst, index, &at, from, packet),
+                    }
+                }
             };
             plan.end(end);
             forwarded += u64::from(matches!(end, End::Forward(_)));
-            self.count(&at, index, end, &account);
+            self.count(&at, index, end, account);
         }
         self.cells.port(ingress.slot).forwarded.add(forwarded);
     }
 
-    /// The fast path: a frame of the common kind. `None` where the whole way is to be gone; an error is a refusal that its sender
-    /// shall hear of.
-    #[inline]
+    /// Decides about a frame of the common kind that does not simply continue its connection.
+    #[inline(never)]
     fn decide_common(
-        &self,
+        &mut self,
         burst: &mut Burst,
         index: usize,
         at: &At<'_>,
-        account: &mut Account,
-    ) -> Option<Result<End, DropReason>> {
-        let Common { way, packet, connection } = self.survey.common(index)?;
-        account.egress = Some(way.egress.slot);
+        from: Station<'_>,
+        packet: Packet,
+    ) -> (End, Account) {
+        let Some(Common { way, connection, .. }) = self.survey.common(index) else {
+            return (DropReason::FrameSize.into(), Account::default());
+        };
         let candidate = Candidate {
             source: way.source,
             destination: way.destination,
@@ -163,21 +188,15 @@ impl Forwarder {
         };
         let admission =
             Admission { table: &self.table, snapshot: at.snapshot, candidate: &candidate, now: at.time.tick };
-        match admission.decide_whole(packet) {
-            Ok(Admitted { verdict, is_new }) => {
-                (account.verdict, account.is_new) = (verdict, is_new);
-                if way.is_routed {
-                    let frame = &mut burst.frame_mut(index)[ETHERNET..];
-                    if let Err(reason) = routing::route_common(at.snapshot, way, frame) {
-                        return Some(Ok(reason.into()));
-                    }
-                }
-                Some(Ok(End::Forward(way.egress)))
-            }
+        let egress = Some(way.egress.slot);
+        match admission.decide_whole(&packet) {
+            Ok(admitted) => (send(at.snapshot, way, burst, index), Account::of(admitted, egress)),
             Err(refused) => {
-                (account.verdict, account.is_new) = (refused.verdict, true);
-                let is_rejected = refused.is_rejected(at.snapshot);
-                Some(if is_rejected { Err(refused.reason) } else { Ok(refused.reason.into()) })
+                let end = match refused.is_rejected(at.snapshot) {
+                    true => self.prohibit(burst, index, at, from, refused.reason),
+                    false => refused.reason.into(),
+                };
+                (end, Account { verdict: refused.verdict, is_new: true, egress, ..Account::default() })
             }
         }
     }
@@ -200,7 +219,8 @@ impl Forwarder {
         asking.prohibit(ip, reason)
     }
 
-    /// Decides about one frame that was surveyed.
+    /// Decides about a frame that takes the whole way.
+    #[inline(never)]
     fn decide_one(
         &mut self,
         burst: &mut Burst,
@@ -208,26 +228,26 @@ impl Forwarder {
         at: &At<'_>,
         from: Station<'_>,
         plan: &mut Plan,
-        account: &mut Account,
-    ) -> End {
+    ) -> (End, Account) {
+        let mut account = Account::default();
         let Finding { headers, course } = self.survey.finding(index);
         let headers = match headers {
             Ok(headers) => headers,
-            Err(reason) => return End::Dropped(*reason),
+            Err(reason) => return (End::Dropped(*reason), account),
         };
         let (directory, now) = (&at.snapshot.directory, at.time.tick);
         let mut asking = Asking { directory, from, headers, burst, index, answers: &mut self.answers, now };
-        match (course, &headers.content) {
+        let end = match (course, &headers.content) {
             (Course::Refused(reason), _) => End::Dropped(*reason),
             (Course::Packet { source, destination, connection }, Content::Ip(ip)) => {
-                let way = Way {
+                let judging = Judging {
                     table: &self.table,
                     snapshot: at.snapshot,
                     hits: at.hits,
                     source: *source,
                     connection,
                 };
-                way.decide_ip(ip, *destination, asking, plan, account)
+                judging.decide_ip(ip, *destination, asking, plan, &mut account)
             }
             (_, content) => {
                 if let Station::Uplink(uplink) = from {
@@ -235,27 +255,29 @@ impl Forwarder {
                 }
                 asking.control(content)
             }
-        }
+        };
+        (end, account)
     }
 
     /// Counts a frame's end, once, and logs it if it is to be logged. Those forwarded to one port are counted by the burst.
     #[inline]
-    fn count(&mut self, at: &At<'_>, index: usize, end: End, account: &Account) {
+    fn count(&mut self, at: &At<'_>, index: usize, end: End, account: Account) {
         if let Some(verdict) = account.verdict.filter(|_| !account.is_counted) {
             at.hits[verdict.index()].add(1);
         }
+        let cells = || self.cells.port(at.ingress.slot);
         let reason = match end {
             End::Forward(_) => None,
             End::Copied => {
-                self.cells.port(at.ingress.slot).forwarded.add(1);
+                cells().forwarded.add(1);
                 None
             }
             End::Replied => {
-                self.cells.port(at.ingress.slot).replied.add(1);
+                cells().replied.add(1);
                 return;
             }
             End::Dropped(reason) | End::Rejected(reason) | End::Asked(reason, _) => {
-                self.cells.port(at.ingress.slot).dropped[reason.index()].add(1);
+                cells().dropped[reason.index()].add(1);
                 Some(reason)
             }
         };
@@ -266,7 +288,7 @@ impl Forwarder {
 
     /// Logs a frame's end, if it is to be logged.
     #[inline(never)]
-    fn log_end(&mut self, at: &At<'_>, index: usize, reason: Option<DropReason>, account: &Account) {
+    fn log_end(&mut self, at: &At<'_>, index: usize, reason: Option<DropReason>, account: Account) {
         let At { snapshot, ingress, time, .. } = *at;
         let Some(log) = &self.log else { return };
         self.judged += u64::from(account.is_new);
@@ -307,7 +329,7 @@ struct At<'a> {
 }
 
 /// What deciding about an IP packet reads and counts in.
-struct Way<'a> {
+struct Judging<'a> {
     table: &'a ConnectionTable,
     snapshot: &'a Snapshot,
     /// This worker's cells by verdict.
@@ -318,7 +340,7 @@ struct Way<'a> {
     connection: &'a Connection,
 }
 
-impl Way<'_> {
+impl Judging<'_> {
     /// Decides about an IP packet whose source is known to be its sender's.
     fn decide_ip(
         &self,

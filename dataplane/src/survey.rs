@@ -10,10 +10,10 @@
 use septum_rules::identity::IdentityId;
 
 use crate::burst::{BURST, Burst, ETHERNET};
-use crate::conntrack::{Connection, ConnectionTable, Packet};
+use crate::conntrack::{Connection, ConnectionTable};
 use crate::directory::{Directory, Member, UplinkEntry};
 use crate::drop_reason::DropReason;
-use crate::fast_path::{Glance, Way, Ways};
+use crate::fast_path::{Glance, Layout, Way, Ways};
 use crate::forwarding::{self, Destination};
 use crate::guard::{self, Source};
 use crate::responder::{self, Station};
@@ -55,8 +55,8 @@ pub enum Course {
 pub struct Common {
     /// Where it goes.
     pub way: Way,
-    /// What connection tracking must know of it.
-    pub packet: Packet,
+    /// Where its parts lie.
+    pub layout: Layout,
     /// The connection that it would belong to.
     pub connection: Connection,
 }
@@ -95,30 +95,26 @@ impl Survey {
         for index in 0..burst.len() {
             let frame = burst.frame(index);
             bytes += frame.len().saturating_sub(ETHERNET) as u64;
-            let Some(glance) = is_known.then(|| Glance::at(frame, ingress)).flatten() else {
-                self.common[index] = None;
-                self.survey_one(burst, index, snapshot, from, table);
+            self.common[index] = None;
+            let glance = is_known.then(|| Glance::at(frame, ingress)).flatten();
+            let way = glance.as_ref().and_then(|glance| self.ways.find(glance));
+            if let (Some(glance), Some(way)) = (&glance, way)
+                && glance.length <= usize::from(way.mtu)
+                && (glance.ttl > 1 || !way.is_routed)
+            {
+                let (key, direction) = glance.connection();
+                let hash = table.hash(&key);
+                table.prefetch(&key, hash);
+                let connection = Connection { key, hash, direction };
+                self.common[index] = Some(Common { way: *way, layout: glance.layout, connection });
                 continue;
-            };
-            match self.ways.find(&glance) {
-                Some(way) if glance.length <= usize::from(way.mtu) && (glance.ttl > 1 || !way.is_routed) => {
-                    let (key, direction) = glance.connection();
-                    let hash = table.hash(&key);
-                    table.prefetch(&key, hash);
-                    let connection = Connection { key, hash, direction };
-                    self.common[index] = Some(Common { way: *way, packet: glance.packet, connection });
-                }
-                Some(_) => {
-                    self.common[index] = None;
-                    self.survey_one(burst, index, snapshot, from, table);
-                }
-                None => {
-                    self.common[index] = None;
-                    self.survey_one(burst, index, snapshot, from, table);
-                    if let Some(way) = way_of(&self.findings[index].course, &snapshot.directory) {
-                        self.ways.remember(glance.pair, way);
-                    }
-                }
+            }
+            let is_new = way.is_none();
+            self.survey_one(burst, index, snapshot, from, table);
+            if let Some(glance) = glance.filter(|_| is_new)
+                && let Some(way) = way_of(&self.findings[index].course, &snapshot.directory)
+            {
+                self.ways.remember(glance.pair, way);
             }
         }
         bytes

@@ -56,12 +56,12 @@ impl Entry {
     }
 
     /// What a packet that goes in `direction` does to the connection.
-    #[inline]
+    #[inline(always)]
     pub fn step(&self, packet: &Packet, direction: Direction) -> Step {
         self.step_from(self.state(), packet, direction)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn step_from(&self, state: State, packet: &Packet, direction: Direction) -> Step {
         let from_opener = state.opened_down == (direction == Direction::Down);
         match packet {

@@ -161,13 +161,14 @@ impl ConnectionTable {
     }
 
     /// The live entry of a key, whatever packet asks. Changes nothing.
-    #[inline]
+    // Inlined here and below, where every packet passes: as calls, their results would go through memory.
+    #[inline(always)]
     pub fn find(&self, key: &ConnectionKey, hash: u64, now: Tick) -> Option<Entry> {
         self.find_live(key, hash).filter(|entry| !is_expired(entry.state_word, now))
     }
 
     /// The live entry of `key`, expired or not.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find_live(&self, key: &ConnectionKey, hash: u64) -> Option<Entry> {
         // Nearly every connection stands where its hash prefers it.
         match self.look(hash as usize & (self.entries.len() - 1), key, hash) {
@@ -190,7 +191,7 @@ impl ConnectionTable {
     }
 
     /// Looks for a key at one entry.
-    #[inline]
+    #[inline(always)]
     fn look(&self, index: usize, key: &ConnectionKey, hash: u64) -> Look {
         let words = self.words(index);
         loop {
@@ -228,7 +229,7 @@ impl ConnectionTable {
     }
 
     /// Records that a packet of the connection was forwarded, after which it is in the state `next`.
-    #[inline]
+    #[inline(always)]
     pub fn advance(
         &self,
         entry: &Entry,

@@ -75,7 +75,7 @@ pub fn check_not_ip(vnet: &VnetHeader, length: usize) -> Result<(), DropReason> 
 
 /// Whether nothing is left to a device, and the one field that kernels check all the same is right.
 #[inline]
-fn is_plain(vnet: &VnetHeader, length: usize) -> bool {
+pub fn is_plain(vnet: &VnetHeader, length: usize) -> bool {
     vnet.flags & !VnetHeader::DATA_VALID == 0
         && vnet.gso_type == 0
         && usize::from(vnet.header_length) <= length
