@@ -176,6 +176,8 @@ impl Admission<'_> {
                     false => Ok(admitted),
                 }
             }
+            // What will not arrive opens nothing, and so ends nothing.
+            Step::Reopen if !candidate.is_deliverable => self.judged(),
             Step::Reopen => {
                 let verdict = self.judge()?;
                 candidate.take_connection(verdict, now)?;

@@ -115,7 +115,7 @@ impl Checker {
             DropReason::DeniedEgress | DropReason::DeniedIngress | DropReason::Isolation => {
                 return self.model.refused(&packet, scene.moment);
             }
-            // Admitted, and then too long or too old to go on, or without a next hop: its connection may stand.
+            // Admitted, and then too long or too old to go on, or without a next hop.
             DropReason::TtlExceeded | DropReason::TooBig | DropReason::NextHopUnresolved => true,
             // Admitted, but there is no room to follow its fragments.
             DropReason::FragmentTableFull | DropReason::FragmentQuota | DropReason::FragmentOverlap => {
@@ -123,7 +123,11 @@ impl Checker {
             }
             _ => false,
         };
-        if is_admitted && let Ok(right) = self.model.right(&packet, frame, scene.moment) {
+        // Of these, only a question for a next hop opens a connection; all of them go on with one that is there.
+        if is_admitted
+            && let Ok(right) = self.model.right(&packet, frame, scene.moment)
+            && (right != Right::Opens || reason == DropReason::NextHopUnresolved)
+        {
             // What is dropped takes nobody's share by this count.
             let _ = self.model.passed(&Packet { fragment: None, ..packet }, &right, scene.moment);
         }
