@@ -17,12 +17,17 @@ use switch_in_memory::{Kind, SwitchInMemory, Traffic};
 const WARM_UP: usize = 2_000;
 const COUNTED: usize = 1_000;
 
-const CASES: [(&str, Traffic); 5] = [
-    ("forward", Traffic { rules: 1, flows: 1, kind: Kind::Forward }),
-    ("forward", Traffic { rules: 10_000, flows: 1, kind: Kind::Forward }),
-    ("forward", Traffic { rules: 10_000, flows: 100_000, kind: Kind::Forward }),
-    ("refuse", Traffic { rules: 10_000, flows: 1_000, kind: Kind::Refuse }),
-    ("open", Traffic { rules: 10_000, flows: Traffic::OPENING, kind: Kind::Open }),
+const fn traffic(kind: Kind, rules: usize, flows: u32, pairs: u32) -> Traffic {
+    Traffic { rules, flows, pairs, kind }
+}
+
+const CASES: [(&str, Traffic); 6] = [
+    ("forward", traffic(Kind::Forward, 1, 1, 1)),
+    ("forward", traffic(Kind::Forward, 10_000, 1, 1)),
+    ("forward", traffic(Kind::Forward, 10_000, 100_000, 1)),
+    ("refuse", traffic(Kind::Refuse, 10_000, 1_000, 1)),
+    ("open", traffic(Kind::Open, 10_000, Traffic::OPENING, 1)),
+    ("pairs", traffic(Kind::Forward, 10_000, 1_000, 1_000)),
 ];
 
 fn main() -> ExitCode {

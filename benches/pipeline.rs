@@ -14,10 +14,14 @@ fn pipeline(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pipeline");
     group.throughput(Throughput::Elements(BURST as u64));
     for rules in [1, 100, 10_000] {
-        let kinds = [1, 1_000, 100_000].map(|flows| ("forward", Kind::Forward, flows));
-        let others = [("refuse", Kind::Refuse, 1_000), ("open", Kind::Open, Traffic::OPENING)];
-        for (name, kind, flows) in kinds.into_iter().chain(others) {
-            let mut switch = SwitchInMemory::new(Traffic { rules, flows, kind });
+        let kinds = [1, 1_000, 100_000].map(|flows| ("forward", Kind::Forward, flows, 1));
+        let others = [
+            ("pairs", Kind::Forward, 1_000, 1_000),
+            ("refuse", Kind::Refuse, 1_000, 1),
+            ("open", Kind::Open, Traffic::OPENING, 1),
+        ];
+        for (name, kind, flows, pairs) in kinds.into_iter().chain(others) {
+            let mut switch = SwitchInMemory::new(Traffic { rules, flows, pairs, kind });
             let id = BenchmarkId::new(format!("{name}/{rules} rules"), format!("{flows} flows"));
             group.bench_function(id, |bencher| bencher.iter(|| switch.run()));
             switch.assert_kind();

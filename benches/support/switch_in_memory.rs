@@ -45,6 +45,9 @@ impl PortQueue for Sink {
     }
 }
 
+/// Addresses of each workload.
+const ADDRESSES: u32 = 32;
+
 /// `count` rules over named networks, which do not decide, beside one that admits udp from a to b.
 fn policy(count: usize) -> String {
     let mut text = String::from(
@@ -55,12 +58,12 @@ subnet = ["10.77.0.0/16"]
 [workload.a]
 segment = "lan"
 mac = "02:00:00:00:00:01"
-ip = ["10.77.0.1", "10.77.1.1"]
+ip = [A_ADDRESSES]
 labels = { app = "a" }
 [workload.b]
 segment = "lan"
 mac = "02:00:00:00:00:02"
-ip = ["10.77.0.2"]
+ip = [B_ADDRESSES]
 labels = { app = "b" }
 [[rule]]
 name = "measured"
@@ -70,6 +73,10 @@ allow = ["udp/9"]
 [cidr]
 "#,
     );
+    for (workload, last) in [("A", 1), ("B", 2)] {
+        let addresses: Vec<String> = (0..ADDRESSES).map(|at| format!("\"10.77.{at}.{last}\"")).collect();
+        text = text.replace(&format!("{workload}_ADDRESSES"), &addresses.join(", "));
+    }
     let networks = (count / 20).max(1);
     for network in 0..networks {
         let _ = writeln!(text, "net{network} = [\"10.{}.{}.0/24\"]", 100 + network / 256, network % 256);
@@ -91,6 +98,8 @@ pub(crate) struct Traffic {
     pub(crate) rules: usize,
     /// Flows in rotation.
     pub(crate) flows: u32,
+    /// Pairs of ends that they are spread over, up to 1,024.
+    pub(crate) pairs: u32,
     /// What becomes of them.
     pub(crate) kind: Kind,
 }
@@ -142,11 +151,14 @@ impl SwitchInMemory {
         queues.attach(B, Sink);
         let port = if traffic.kind == Kind::Refuse { 10 } else { 9 };
         let frame = |flow: u32| {
-            let source = [10, 77, (flow >> 16) as u8, 1];
+            // Where one pair has no ports left, another's begin.
+            let pair = flow % traffic.pairs + (flow >> 16);
+            let [source, destination] =
+                [[10, 77, (pair % ADDRESSES) as u8, 1], [10, 77, (pair / ADDRESSES) as u8, 2]];
             let flow = FlowKey {
                 domain: DomainId::default(),
                 source: source.into(),
-                destination: "10.77.0.2".parse().unwrap(),
+                destination: destination.into(),
                 layer4: Layer4::ports(Protocol::UDP, flow as u16, port),
             };
             let macs = [1, 2].map(|last| MacAddress([2, 0, 0, 0, 0, last]));

@@ -10,8 +10,8 @@
 //!
 //! Not remembered: what goes to groups, to the switch or to nowhere, and what comes from a workload with a limit.
 //!
-//! Cost: one cache line a pair and worker, 256 KiB for 4,096 pairs; two pairs that meet in one line take turns on the whole
-//! way. A new snapshot empties them all.
+//! Cost: one cache line a pair and worker, 512 KiB for 8,192 pairs; of more than four pairs that meet in one place, some take the
+//! whole way. A new snapshot empties them all.
 
 use std::mem::size_of;
 
@@ -192,13 +192,18 @@ const _: () = assert!(size_of::<Entry>() == 64);
 /// The ways that one worker remembers.
 #[derive(Debug)]
 pub struct Ways {
-    entries: Box<[Entry]>,
+    sets: Box<[[Entry; SET]]>,
     /// The snapshot under which they were found.
     generation: u64,
+    /// Which entry of a full set is replaced next.
+    turn: usize,
 }
 
-/// Entries; a power of two.
-const ENTRIES: usize = 4096;
+/// Entries in which a pair may stand.
+const SET: usize = 4;
+
+/// Places; a power of two.
+const SETS: usize = 2048;
 
 /// No pair's.
 const NOTHING: Entry = Entry {
@@ -214,7 +219,7 @@ const NOTHING: Entry = Entry {
 
 impl Default for Ways {
     fn default() -> Self {
-        Self { entries: vec![NOTHING; ENTRIES].into(), generation: 0 }
+        Self { sets: vec![[NOTHING; SET]; SETS].into(), generation: 0, turn: 0 }
     }
 }
 
@@ -222,7 +227,7 @@ impl Ways {
     /// From now on the ways are those of the snapshot of that generation.
     pub fn begin(&mut self, generation: u64) {
         if self.generation != generation {
-            self.entries.fill(NOTHING);
+            self.sets.fill([NOTHING; SET]);
             self.generation = generation;
         }
     }
@@ -230,15 +235,22 @@ impl Ways {
     /// Where this pair leads, if the present snapshot said so before.
     #[inline]
     pub fn find(&self, glance: &Glance) -> Option<&Way> {
-        let entry = &self.entries[place(&glance.pair)];
         // Folded, not compared as arrays: that would be a call.
-        let differs = entry.pair.iter().zip(&glance.pair).fold(0, |differs, (a, b)| differs | (a ^ b));
-        (differs == 0).then_some(&entry.way)
+        let is_of = |entry: &&Entry| {
+            entry.pair.iter().zip(&glance.pair).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+        };
+        self.sets[place(&glance.pair)].iter().find(is_of).map(|entry| &entry.way)
     }
 
     /// Remembers where this pair leads.
     pub fn remember(&mut self, pair: Pair, way: Way) {
-        self.entries[place(&pair)] = Entry { pair, way };
+        let set = &mut self.sets[place(&pair)];
+        let free = set.iter().position(|entry| entry.pair == NOTHING.pair);
+        let at = free.unwrap_or_else(|| {
+            self.turn = (self.turn + 1) % SET;
+            self.turn
+        });
+        set[at] = Entry { pair, way };
     }
 }
 
@@ -247,5 +259,5 @@ impl Ways {
 fn place(pair: &Pair) -> usize {
     let [_, _, a, b, c, d] = *pair;
     let ends = (a ^ b).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (c ^ d).rotate_left(32);
-    (ends.wrapping_mul(0xd6e8_feb8_6659_fd93) >> (u64::BITS - ENTRIES.ilog2())) as usize
+    (ends.wrapping_mul(0xd6e8_feb8_6659_fd93) >> (u64::BITS - SETS.ilog2())) as usize
 }
