@@ -28,7 +28,7 @@ use crate::wire::{Content, Headers, Parsed};
 pub struct Finding {
     /// Its headers, or why it does not hold together.
     pub headers: Parsed,
-    /// What it is to the switch; of no meaning where the headers are not.
+    /// What it is to the switch.
     pub course: Course,
 }
 
@@ -136,12 +136,12 @@ impl Survey {
             Some(vnet) => parse(&frame[ETHERNET..], &vnet),
             None => Err(DropReason::FrameSize),
         };
-        if let Ok(headers) = &finding.headers {
-            finding.course = match from {
-                Station::Member(member) => course(headers, &snapshot.directory, member, table),
-                Station::Uplink(uplink) => course_from(headers, snapshot, uplink, table),
-            };
-        }
+        finding.course = match (&finding.headers, from) {
+            // No other frame's course stays behind: a way would be remembered by it.
+            (Err(reason), _) => Course::Refused(*reason),
+            (Ok(headers), Station::Member(member)) => course(headers, &snapshot.directory, member, table),
+            (Ok(headers), Station::Uplink(uplink)) => course_from(headers, snapshot, uplink, table),
+        };
     }
 
     /// A frame of the burst that was surveyed last, if it takes the fast path.

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use septum::drop_reason::DropReason;
+use septum_rules::flow_key::FlowKey;
 use septum_rules::proto::{Layer4, Protocol};
 
 use crate::SHOP;
@@ -99,6 +101,19 @@ fn every_bit_counts_in_what_is_refused_as_it_does_on_the_whole_way() {
     for conversation in [REFUSED, REFUSED_UDP] {
         assert_bits(SHOP, conversation, Known::Way);
         assert_bits(&aloud, conversation, Known::Way);
+    }
+}
+
+#[test]
+fn what_does_not_hold_together_has_no_way_not_even_that_of_the_frame_before() {
+    let ((from, to), layer4) = BRIDGED_UDP;
+    let mut fabric = Fabric::new(SHOP);
+    let flow = fabric.flow(from, to, true, layer4);
+    let frame = fabric.opening(from, &flow);
+    let to_itself = fabric.opening(from, &FlowKey { destination: flow.source, ..flow });
+    assert_eq!(fabric.outcome(from, &frame), Ok(()));
+    for _ in 0..3 {
+        assert_eq!(fabric.outcome(from, &to_itself), Err(DropReason::Land));
     }
 }
 
