@@ -55,6 +55,8 @@ mod spoofing;
 mod stack;
 #[path = "namespaces/state.rs"]
 mod state;
+#[path = "namespaces/trunks.rs"]
+mod trunks;
 #[path = "namespaces/uplinks.rs"]
 mod uplinks;
 
@@ -85,6 +87,7 @@ fn between_hosts() -> Vec<Trial> {
         refusals::trials(),
         uplinks::trials(),
         groups::trials(),
+        trunks::trials(),
         reload::trials(),
         life::trials(),
         bad_input::trials(),

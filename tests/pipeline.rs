@@ -35,6 +35,8 @@ mod reject;
 mod routing;
 #[path = "pipeline/tracking.rs"]
 mod tracking;
+#[path = "pipeline/trunks.rs"]
+mod trunks;
 #[path = "pipeline/uplinks.rs"]
 mod uplinks;
 

@@ -2,10 +2,12 @@
 
 use crate::burst::{BURST, Burst, Frames};
 use crate::counters::WorkerCells;
+use crate::directory::Directory;
 use crate::drop_reason::UndeliveredReason;
 use crate::pipeline::End;
 use crate::port::{Offloads, PortId, PortQueue, TransmitOutcome};
-use crate::segmenter::Segmenter;
+use crate::segmenter::{ALL, Segmenter};
+use crate::trunk::with_tag;
 use crate::wire::segment::Unfinished;
 use crate::wire::vnet_hdr::VnetHeader;
 
@@ -58,11 +60,15 @@ impl Plan {
 #[derive(Debug)]
 pub struct Queues<Q> {
     slots: Vec<Option<(PortId, Q)>>,
+    /// Ports behind trunks, by slot: the trunk, and the id that its frames get there.
+    behind: Vec<Option<(PortId, PortId, u16)>>,
+    /// Frames with their tags.
+    tagged: Burst,
 }
 
 impl<Q> Default for Queues<Q> {
     fn default() -> Self {
-        Self { slots: Vec::new() }
+        Self { slots: Vec::new(), behind: Vec::new(), tagged: Burst::default() }
     }
 }
 
@@ -95,6 +101,43 @@ impl<Q: PortQueue> Queues<Q> {
     /// Takes all queues out.
     pub fn take(&mut self) -> impl Iterator<Item = Q> {
         self.slots.drain(..).flatten().map(|(_, queue)| queue)
+    }
+
+    /// Takes down which ports are behind which trunks.
+    pub fn follow(&mut self, directory: &Directory) {
+        self.behind.clear();
+        for trunk in directory.trunks() {
+            for (id, port) in &trunk.carried {
+                let slot = usize::from(port.slot);
+                if self.behind.len() <= slot {
+                    self.behind.resize(slot + 1, None);
+                }
+                self.behind[slot] = Some((*port, trunk.port, *id));
+            }
+        }
+    }
+
+    /// Transmits frames at a port behind a trunk, each with its tag; gives the number of frames that segmentation adds, or `None`
+    /// where there is no such port.
+    fn transmit_tagged(
+        &mut self,
+        frames: Frames<'_>,
+        port: PortId,
+        segmenter: &mut Segmenter,
+        outcome: &mut TransmitOutcome,
+    ) -> Option<u64> {
+        let (_, trunk, id) =
+            (*self.behind.get(usize::from(port.slot))?).filter(|(there, ..)| *there == port)?;
+        let slot = self.slots.get_mut(usize::from(trunk.slot))?.as_mut();
+        let (_, queue) = slot.filter(|(there, _)| *there == trunk)?;
+        self.tagged.clear();
+        for frame in frames.iter() {
+            match with_tag(frame, id, self.tagged.next_slot()) {
+                Some(length) => self.tagged.commit(length),
+                None => outcome.lost(UndeliveredReason::PortTooBig),
+            }
+        }
+        Some(hand_over(self.tagged.frames(&ALL[..self.tagged.len()]), queue, segmenter, outcome))
     }
 
     /// All queues.
@@ -152,24 +195,34 @@ fn transmit<Q: PortQueue>(
     cells: &WorkerCells,
 ) {
     let mut outcome = TransmitOutcome::default();
-    let mut extra_segments = 0;
-    match queues.get_mut(port) {
-        None => outcome.undelivered[UndeliveredReason::PortGone.index()] = indices.len() as u64,
-        Some(queue) => {
-            let offloads = queue.offloads();
-            let frames = burst.frames(indices);
-            if offloads == Offloads::ALL || frames.iter().all(|frame| is_whole_enough(frame, offloads)) {
-                queue.transmit(frames, &mut outcome);
-            } else {
-                extra_segments = transmit_cut(frames, queue, offloads, segmenter, &mut outcome);
-            }
-        }
-    }
+    let frames = burst.frames(indices);
+    let extra_segments = match queues.get_mut(port) {
+        Some(queue) => hand_over(frames, queue, segmenter, &mut outcome),
+        None => queues.transmit_tagged(frames, port, segmenter, &mut outcome).unwrap_or_else(|| {
+            outcome.undelivered[UndeliveredReason::PortGone.index()] = indices.len() as u64;
+            0
+        }),
+    };
     let cells = cells.port(port.slot);
     if extra_segments != 0 {
         cells.extra_segments.add(extra_segments);
     }
     cells.transmitted(&outcome);
+}
+
+/// Transmits frames at a queue, in the shape that it takes; gives the number of frames that this adds.
+fn hand_over<Q: PortQueue>(
+    frames: Frames<'_>,
+    queue: &mut Q,
+    segmenter: &mut Segmenter,
+    outcome: &mut TransmitOutcome,
+) -> u64 {
+    let offloads = queue.offloads();
+    if offloads == Offloads::ALL || frames.iter().all(|frame| is_whole_enough(frame, offloads)) {
+        queue.transmit(frames, outcome);
+        return 0;
+    }
+    transmit_cut(frames, queue, offloads, segmenter, outcome)
 }
 
 /// Whether a port of these abilities takes the frame as it is.

@@ -13,6 +13,7 @@ use septum_rules::address::{Prefix, to_mapped_bits};
 use septum_rules::identity::{IdentityId, SegmentId, WorkloadId};
 use septum_rules::mac::MacAddress;
 use septum_rules::policy::{Policy, Uplink};
+use septum_rules::workload::{Namespace, PortSpec};
 
 use crate::configuration::Configuration;
 use crate::limiter::Limiter;
@@ -36,6 +37,24 @@ pub struct Directory {
     uplinks: Vec<Option<UplinkEntry>>,
     /// Who lives behind which uplink.
     routes: Routes,
+    /// By port slot of the trunk.
+    trunks: Vec<Option<TrunkEntry>>,
+}
+
+/// A device that carries several workloads.
+#[derive(Debug)]
+pub struct TrunkEntry {
+    /// Its port.
+    pub port: PortId,
+    /// The ports of its workloads, each with the id in their frames' tags.
+    pub carried: Vec<(u16, PortId)>,
+}
+
+impl TrunkEntry {
+    /// The port of the workload whose frames have this id.
+    pub fn port_of(&self, id: u16) -> Option<PortId> {
+        self.carried.iter().find(|(carried, _)| *carried == id).map(|(_, port)| *port)
+    }
 }
 
 /// The workload at a port.
@@ -119,6 +138,16 @@ pub fn uplink_port(name: &str) -> Arc<str> {
     format!("uplink={name}").into()
 }
 
+/// The name of a trunk's port, of the same kind. Ports of one device have one.
+pub fn trunk_port(spec: &PortSpec) -> Arc<str> {
+    match &spec.namespace {
+        None => format!("trunk={}", spec.device).into(),
+        Some(Namespace::Name(name)) => format!("trunk={} in {name}", spec.device).into(),
+        Some(Namespace::Path(path)) => format!("trunk={} in {}", spec.device, path.display()).into(),
+        Some(Namespace::Process(process)) => format!("trunk={} in pid:{process}", spec.device).into(),
+    }
+}
+
 /// Where an address lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location {
@@ -179,6 +208,7 @@ impl Directory {
                 .collect(),
             uplinks: Vec::new(),
             routes: Routes::of(policy),
+            trunks: std::iter::repeat_with(|| None).take(slots).collect(),
         };
         directory.add_gateways(policy, classifier);
         directory.add_uplinks(policy, classifier, ports);
@@ -191,6 +221,9 @@ impl Directory {
             for (address, identity) in &sources {
                 let location = Location { port: Some(port), segment: workload.segment, identity: *identity };
                 directory.locations.insert(to_mapped_bits(*address), location);
+            }
+            if let Some(spec) = &workload.port {
+                directory.add_to_trunk(port, spec, ports);
             }
             directory.stations.insert((workload.segment, mac));
             directory.segments[workload.segment.index()].members.push(port.slot);
@@ -232,6 +265,25 @@ impl Directory {
                 uplink.neighbours = Arc::clone(&before.neighbours);
             }
         }
+    }
+
+    /// Takes down that the workload at `port` sits behind a trunk, where it does and the trunk is attached.
+    fn add_to_trunk(&mut self, port: PortId, spec: &PortSpec, ports: &HashMap<Arc<str>, PortId>) {
+        let trunk = spec.trunk.and_then(|id| Some((id, *ports.get(&trunk_port(spec))?)));
+        let Some((id, trunk)) = trunk else { return };
+        let entry = self.trunks[usize::from(trunk.slot)]
+            .get_or_insert_with(|| TrunkEntry { port: trunk, carried: Vec::new() });
+        entry.carried.push((id, port));
+    }
+
+    /// The trunk at a port.
+    pub fn trunk_at(&self, port: PortId) -> Option<&TrunkEntry> {
+        self.trunks.get(usize::from(port.slot))?.as_ref().filter(|trunk| trunk.port == port)
+    }
+
+    /// All trunks.
+    pub fn trunks(&self) -> impl Iterator<Item = &TrunkEntry> {
+        self.trunks.iter().flatten()
     }
 
     fn add_gateways(&mut self, policy: &Policy, classifier: &Classifier) {

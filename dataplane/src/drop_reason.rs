@@ -63,6 +63,10 @@ reasons! {
         VlanStacked = "vlan-stacked",
         /// A tagged frame on an access port.
         VlanUnexpected = "vlan-unexpected",
+        /// A frame without a tag on a trunk.
+        VlanMissing = "vlan-missing",
+        /// A frame on a trunk whose VLAN id is that of none of its workloads' segments.
+        VlanUndeclared = "vlan-undeclared",
         /// The ARP packet is cut off, or is not Ethernet over IPv4.
         ArpMalformed = "arp-malformed",
         /// Neither an ARP request nor a reply.

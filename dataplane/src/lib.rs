@@ -34,6 +34,7 @@ pub mod standing;
 pub mod survey;
 pub mod switch;
 pub mod sys;
+pub mod trunk;
 pub mod uplink;
 pub mod wire;
 pub mod worker;

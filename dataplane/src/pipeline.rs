@@ -164,6 +164,32 @@ impl Forwarder {
         self.cells.port(ingress.slot).forwarded.add(forwarded);
     }
 
+    /// Counts a frame of so many bytes that came in at `ingress` and is nobody's there, and logs it.
+    pub fn refuse(
+        &self,
+        snapshot: &Snapshot,
+        ingress: PortId,
+        (bytes, reason): (u64, DropReason),
+        time: BurstTime,
+    ) {
+        let cells = self.cells.port(ingress.slot);
+        cells.received.add(1);
+        cells.received_bytes.add(bytes);
+        cells.dropped[reason.index()].add(1);
+        if let Some(log) = &self.log {
+            let event = Event {
+                unix_ms: time.unix_ms,
+                ingress: ingress.slot,
+                egress: None,
+                flow: None,
+                reason: Some(reason),
+                verdict: None,
+                policy_generation: snapshot.policy_generation,
+            };
+            log.record(event, &self.cells.events_lost);
+        }
+    }
+
     /// Decides about a frame of the common kind that does not simply continue its connection.
     #[inline(never)]
     fn decide_common(

@@ -9,7 +9,7 @@ use crate::wire::segment::{Segments, Unfinished};
 use crate::wire::vnet_hdr::VnetHeader;
 
 /// All slots of a burst, in order.
-static ALL: [u8; BURST] = {
+pub(crate) static ALL: [u8; BURST] = {
     let mut all = [0; BURST];
     let mut index = 0;
     while index < BURST {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use septum_rules::policy::Policy;
 use septum_rules::verdict::Gate;
 
 use crate::clock::Tick;
@@ -57,7 +58,7 @@ impl Default for Options {
 pub struct NewPort<Q> {
     /// The workload that sits there.
     pub workload: Arc<str>,
-    /// One queue for each worker.
+    /// One queue for each worker; none where it sits behind a trunk, whose port brings them.
     pub queues: Vec<Q>,
 }
 
@@ -250,7 +251,7 @@ impl<Q: PortQueue + Send + 'static> Switch<Q> {
         attach: Vec<NewPort<Q>>,
         detach: &[Arc<str>],
     ) -> Result<(), SwitchError> {
-        self.check_room(&attach)?;
+        self.check_room(&compiled.policy, &attach)?;
         let gone: Vec<PortId> = detach.iter().filter_map(|workload| self.give_back(workload)).collect();
         for port in attach {
             let id = self.slots.take(&port.workload)?;
@@ -268,9 +269,13 @@ impl<Q: PortQueue + Send + 'static> Switch<Q> {
         Ok(())
     }
 
-    fn check_room(&self, attach: &[NewPort<Q>]) -> Result<(), SwitchError> {
+    fn check_room(&self, policy: &Policy, attach: &[NewPort<Q>]) -> Result<(), SwitchError> {
         for (at, port) in attach.iter().enumerate() {
-            if port.queues.len() < self.workers.len() {
+            let id = || policy.workload_named(&port.workload);
+            let is_behind_trunk = || policy.workloads[id()?.index()].port.as_ref()?.trunk;
+            if !(port.queues.is_empty() && is_behind_trunk().is_some())
+                && port.queues.len() < self.workers.len()
+            {
                 return Err(SwitchError::Queues {
                     workload: Arc::clone(&port.workload),
                     queues: port.queues.len(),

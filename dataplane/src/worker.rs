@@ -24,6 +24,7 @@ use crate::port::{PortGone, PortId, PortQueue, close_all};
 use crate::publish::Reader;
 use crate::responder::Station;
 use crate::segmenter::Segmenter;
+use crate::trunk::{Divider, Part};
 use crate::uplink;
 
 /// How frames are read and written, at devices that can either.
@@ -108,6 +109,9 @@ pub struct Worker<Q> {
     burst: Burst,
     plan: Plan,
     segmenter: Segmenter,
+    divider: Divider,
+    /// The snapshot whose trunks the queues follow.
+    followed: u64,
     announcer: Announcer,
     /// The last burst's moment, and that of the last look at every queue while there was work.
     now: Tick,
@@ -152,6 +156,8 @@ impl<Q: PortQueue + Send + 'static> Worker<Q> {
             burst: Burst::default(),
             plan: Plan::default(),
             segmenter: Segmenter::default(),
+            divider: Divider::default(),
+            followed: 0,
             announcer: Announcer::default(),
             now: Tick::default(),
             swept: Tick::default(),
@@ -293,11 +299,30 @@ impl<Q: PortQueue + Send + 'static> Worker<Q> {
             let snapshot = self.snapshots.current();
             let time = BurstTime::now();
             self.now = time.tick;
-            self.forwarder.decide(snapshot, port, &mut self.burst, time, &mut self.plan);
-            let cells = &self.forwarder.cells;
-            deliver(&self.plan, &self.burst, port, &mut self.queues, &mut self.segmenter, cells);
+            if self.followed != snapshot.generation {
+                self.followed = snapshot.generation;
+                self.queues.follow(&snapshot.directory);
+            }
+            let Self { forwarder, plan, queues, segmenter, burst, .. } = self;
+            let mut forward = |part: Part<'_>| match part {
+                Part::Of(port, burst) => {
+                    forwarder.decide(snapshot, port, burst, time, plan);
+                    deliver(plan, burst, port, queues, segmenter, &forwarder.cells);
+                }
+                Part::Refused(bytes, reason) => forwarder.refuse(snapshot, port, (bytes, reason), time),
+            };
+            match snapshot.directory.trunk_at(port) {
+                None => forward(Part::Of(port, burst)),
+                Some(trunk) => self.divider.divide(trunk, burst, forward),
+            }
         }
         self.speak(port);
+        for at in 0.. {
+            let trunk = self.snapshots.current().directory.trunk_at(port);
+            let Some((_, carried)) = trunk.and_then(|trunk| trunk.carried.get(at)) else { break };
+            let carried = *carried;
+            self.speak(carried);
+        }
         if let Err(error) = received {
             self.detach(port);
             let _ = self.reports.send(Report::PortGone { port, worker: self.forwarder.worker, error });

@@ -76,6 +76,8 @@ pub struct PortSpec {
     pub group: Option<u32>,
     /// Layer-3 MTU in bytes; the segment's unless the workload says otherwise.
     pub mtu: u16,
+    /// The 802.1Q id of the workload's frames, where the device is a trunk that carries several workloads.
+    pub trunk: Option<u16>,
     /// Where the device is named.
     pub span: Span,
 }

@@ -37,6 +37,8 @@ pub(crate) enum Needs {
     SmallTable,
     /// A port that the policy does not describe.
     StrayPort,
+    /// A trunk.
+    Trunk,
 }
 
 /// How the frames are made that provoke a reason.
@@ -144,8 +146,11 @@ pub(crate) fn provoke(provocation: &Provocation) -> Result<(), String> {
     let from = provocation.named().unwrap_or_else(|| atlas().host_named("lab-1"));
     for _ in 0..40 {
         for (host, frames) in provocation.script(&mut Mint { random: &mut random, from, lures: &[] }) {
-            let port = if provocation.needs == Needs::StrayPort { Some(rig.stray) } else { rig.ports[host] };
-            let port = port.expect("every host is attached");
+            let port = match provocation.needs {
+                Needs::StrayPort => rig.stray,
+                Needs::Trunk => rig.trunk,
+                _ => rig.ports[host].expect("every host is attached"),
+            };
             let frames: Vec<_> = frames.iter().map(Vec::as_slice).collect();
             let outcome = rig.burst(0, port, &frames);
             checker.judge(&rig, (0, port), &frames, &outcome)?;

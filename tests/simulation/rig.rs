@@ -15,6 +15,7 @@ use septum::pipeline::{End, Forwarder};
 use septum::port::{MemoryQueue, Offloads, PortId};
 use septum::segmenter::Segmenter;
 use septum::snapshot::Snapshot;
+use septum::trunk::{Divider, Part};
 
 use crate::world::{PLAIN, atlas};
 
@@ -65,11 +66,14 @@ pub(crate) struct Rig {
     pub(crate) ports: Vec<Option<PortId>>,
     /// A port that no policy describes.
     pub(crate) stray: PortId,
+    /// A trunk. The workload that sits behind it has a port in memory as all have: here only what is nobody's comes in.
+    pub(crate) trunk: PortId,
     free: VecDeque<PortId>,
     slots: usize,
     burst: Burst,
     plan: Plan,
     segmenter: Segmenter,
+    divider: Divider,
     pub(crate) tick: u32,
     unix_ms: u64,
     /// The policies' last day is over.
@@ -87,7 +91,7 @@ pub(crate) struct Outcome {
 impl Rig {
     pub(crate) fn new(build: Build, seed: u64) -> Self {
         let hosts = atlas().hosts.len();
-        let slots = hosts + 3;
+        let slots = hosts + 4;
         let port = |slot: usize| PortId { slot: slot as u16, generation: 0 };
         let ports: Vec<_> = (0..hosts).map(|slot| Some(port(slot))).collect();
         let snapshot = Arc::new(snapshot_of(PLAIN, &ports, build.workers, 1, 1));
@@ -104,11 +108,13 @@ impl Rig {
             newest: (snapshot, PLAIN),
             policy_generation: 1,
             stray: port(hosts),
+            trunk: port(hosts + 3),
             free: [port(hosts + 1), port(hosts + 2)].into(),
             slots,
             burst: Burst::default(),
             plan: Plan::default(),
             segmenter: Segmenter::default(),
+            divider: Divider::default(),
             tick: 1,
             unix_ms: NOON_MS,
             is_late: false,
@@ -119,6 +125,7 @@ impl Rig {
             rig.plug(port(host), rig.build.offloads[host]);
         }
         rig.plug(rig.stray, Offloads::ALL);
+        rig.plug(rig.trunk, Offloads::ALL);
         rig
     }
 
@@ -215,15 +222,30 @@ impl Rig {
             assert!(self.burst.push(frame), "a burst has room for what a step sends");
         }
         let time = BurstTime { tick: Tick(self.tick), unix_ms: self.unix_ms };
-        worker.forwarder.decide(&worker.snapshot, ingress, &mut self.burst, time, &mut self.plan);
-        let cells = Arc::clone(&worker.forwarder.cells);
-        deliver(&self.plan, &self.burst, ingress, &mut worker.queues, &mut self.segmenter, &cells);
+        let Worker { forwarder, queues, snapshot, .. } = worker;
+        let (plan, segmenter) = (&mut self.plan, &mut self.segmenter);
+        let mut ends = Vec::new();
+        let mut forward = |part: Part<'_>| match part {
+            Part::Of(port, burst) => {
+                forwarder.decide(snapshot, port, burst, time, plan);
+                deliver(plan, burst, port, queues, segmenter, &forwarder.cells);
+                ends.extend_from_slice(plan.ends());
+            }
+            Part::Refused(bytes, reason) => {
+                forwarder.refuse(snapshot, ingress, (bytes, reason), time);
+                ends.push(End::Dropped(reason));
+            }
+        };
+        match snapshot.directory.trunk_at(ingress) {
+            None => forward(Part::Of(ingress, &mut self.burst)),
+            Some(trunk) => self.divider.divide(trunk, &self.burst, forward),
+        }
         let arrived = |far: &Option<(PortId, MemoryQueue)>| {
             let (port, queue) = far.as_ref()?;
             let frames: Vec<_> = std::iter::from_fn(|| queue.take()).collect();
             (!frames.is_empty()).then_some((*port, frames))
         };
-        Outcome { ends: self.plan.ends().to_vec(), arrivals: worker.far.iter().filter_map(arrived).collect() }
+        Outcome { ends, arrivals: worker.far.iter().filter_map(arrived).collect() }
     }
 
     /// What all workers counted at all slots; the balance of each is checked on the way.
@@ -253,6 +275,7 @@ fn snapshot_of(
         .iter()
         .zip(ports)
         .filter_map(|(host, port)| Some((Arc::from(host.name.as_str()), (*port)?)))
+        .chain([(Arc::from("trunk=old"), PortId { slot: ports.len() as u16 + 3, generation: 0 })])
         .collect();
     let compiled = atlas().rules[rules].compiled.clone();
     Snapshot::new(compiled, &names, workers, generation, policy_generation)

@@ -163,7 +163,7 @@ impl Run {
         let (is_late, connections) = (self.rig.is_late, self.rig.build.connections);
         // What is possible only now is tried more often.
         let is_only_now = |needs| match needs {
-            Needs::Nothing | Needs::StrayPort => None,
+            Needs::Nothing | Needs::StrayPort | Needs::Trunk => None,
             Needs::Rules(wanted) => Some(rules == wanted),
             Needs::Stale => Some(rules == ENDING && is_late),
             Needs::SmallTable => Some(connections == SMALL_TABLE),
@@ -182,6 +182,7 @@ impl Run {
         let script = provocation.script(&mut mint);
         let port = |host: usize| match provocation.needs {
             Needs::StrayPort => Some(self.rig.stray),
+            Needs::Trunk => Some(self.rig.trunk),
             _ => self.rig.ports[host],
         };
         let bursts: Option<Vec<_>> =

@@ -2,7 +2,7 @@
 
 #![allow(dead_code)] // each test target uses its own part of it
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -11,12 +11,13 @@ use septum::clock::{BurstTime, Tick};
 use septum::conntrack::ConnectionTable;
 use septum::counters::{PortCounters, WorkerCells};
 use septum::delivery::{Plan, Queues, deliver};
-use septum::directory::{gateway_mac, uplink_port};
+use septum::directory::{gateway_mac, trunk_port, uplink_port};
 use septum::drop_reason::DropReason;
 use septum::pipeline::Forwarder;
 use septum::port::{MemoryQueue, Offloads, PortId, PortQueue};
 use septum::segmenter::Segmenter;
 use septum::snapshot::{CompiledPolicy, Snapshot};
+use septum::trunk::{Divider, Part};
 use septum::wire::Headers;
 use septum::wire::checksum::Sum;
 use septum::wire::parse::parse;
@@ -41,6 +42,7 @@ pub(crate) struct Fabric {
     burst: Burst,
     plan: Plan,
     segmenter: Segmenter,
+    divider: Divider,
     pub(crate) now: Tick,
 }
 
@@ -58,7 +60,11 @@ impl Fabric {
         let compiled = compile(text);
         let uplinks = compiled.policy.uplinks.iter().map(|uplink| uplink_port(&uplink.name));
         let workloads = compiled.policy.workloads.iter().map(|workload| Arc::clone(&workload.name));
-        let names: Vec<Arc<str>> = workloads.chain(uplinks).collect();
+        let specs: Vec<_> =
+            compiled.policy.workloads.iter().filter_map(|workload| workload.port.as_ref()).collect();
+        let trunks: BTreeSet<_> =
+            specs.iter().filter(|spec| spec.trunk.is_some()).map(|spec| trunk_port(spec)).collect();
+        let names: Vec<Arc<str>> = workloads.chain(uplinks).chain(trunks).collect();
         let ports: HashMap<_, _> = names
             .iter()
             .cloned()
@@ -68,13 +74,20 @@ impl Fabric {
         let (mut queues, mut hosts) = (Queues::default(), Vec::new());
         for (name, slot) in names.iter().zip(0..) {
             let (switch_end, host_end) = MemoryQueue::pair(QUEUE, offloads(name));
-            queues.attach(PortId { slot, generation: 0 }, switch_end);
+            let id = compiled.policy.workload_named(name);
+            let spec = id.and_then(|id| compiled.policy.workloads[id.index()].port.as_ref());
+            // Who sits behind a trunk has no queue of its own.
+            if spec.is_none_or(|spec| spec.trunk.is_none()) {
+                queues.attach(PortId { slot, generation: 0 }, switch_end);
+            }
             hosts.push(host_end);
         }
         let slots = ports.len().max(1);
+        let snapshot = Snapshot::new(compiled, &ports, 1, 1, 1);
+        queues.follow(&snapshot.directory);
         let forwarder = Forwarder::new(0, table(), Arc::new(WorkerCells::new(slots)), None);
         Self {
-            snapshot: Snapshot::new(compiled, &ports, 1, 1, 1),
+            snapshot,
             ports,
             hosts,
             queues,
@@ -82,6 +95,7 @@ impl Fabric {
             burst: Burst::default(),
             plan: Plan::default(),
             segmenter: Segmenter::default(),
+            divider: Divider::default(),
             now: Tick(1),
         }
     }
@@ -158,6 +172,15 @@ impl Fabric {
         self.step(port);
     }
 
+    /// The same for frames that come in one burst.
+    pub(crate) fn send_all(&mut self, from: &str, frames: &[Vec<u8>]) {
+        let port = self.ports[from];
+        for frame in frames {
+            assert!(self.hosts[usize::from(port.slot)].inject(frame), "the port has no room");
+        }
+        self.step(port);
+    }
+
     /// Sends the opening packet of a flow between two workloads; says whether it arrived, or why not.
     pub(crate) fn try_flow(
         &mut self,
@@ -201,9 +224,18 @@ impl Fabric {
         let queue = self.queues.get_mut(port).expect("the port is attached");
         queue.receive(&mut self.burst).expect("memory does not disappear");
         let time = BurstTime { tick: self.now, unix_ms: 0 };
-        self.forwarder.decide(&self.snapshot, port, &mut self.burst, time, &mut self.plan);
-        let cells = Arc::clone(&self.forwarder.cells);
-        deliver(&self.plan, &self.burst, port, &mut self.queues, &mut self.segmenter, &cells);
+        let Self { snapshot, queues, forwarder, burst, plan, segmenter, .. } = self;
+        let mut forward = |part: Part<'_>| match part {
+            Part::Of(port, burst) => {
+                forwarder.decide(snapshot, port, burst, time, plan);
+                deliver(plan, burst, port, queues, segmenter, &forwarder.cells);
+            }
+            Part::Refused(bytes, reason) => forwarder.refuse(snapshot, port, (bytes, reason), time),
+        };
+        match snapshot.directory.trunk_at(port) {
+            None => forward(Part::Of(port, burst)),
+            Some(trunk) => self.divider.divide(trunk, burst, forward),
+        }
         assert_eq!(self.total().imbalance(), None, "every frame has one end");
     }
 

@@ -29,6 +29,7 @@ pub(crate) fn tap(device: &str) -> PortSpec {
         owner: None,
         group: None,
         mtu: 1500,
+        trunk: None,
         span: Span::default(),
     }
 }

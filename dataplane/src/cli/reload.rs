@@ -8,7 +8,7 @@ use septum_rules::source::Place;
 use septum_rules::workload::PortSpec;
 
 use super::failure::Failure;
-use super::run::{Arguments, Running, ready_to_run, uplink_spec};
+use super::run::{Arguments, Running, ready_to_run, trunks, uplink_spec};
 use super::{policy_file, prove};
 use crate::directory::uplink_port;
 use crate::port::{AnyQueue, Inside};
@@ -29,7 +29,16 @@ pub(super) fn reload(
     let compiled = prove::before_it_is_in_force(compiled, arguments.proof_budget)?;
     let standing = compiled.standing;
     let (before, after) = (Arc::clone(&switch.compiled().policy), Arc::clone(&compiled.policy));
-    let change = PortChange::between(&before, &after, |workload| running.ports.contains_key(workload))?;
+    let is_behind_trunk = |workload: &str| {
+        let id = before.workload_named(workload)?;
+        before.workloads[id.index()].port.as_ref()?.trunk
+    };
+    let has_port =
+        |workload: &str| running.ports.contains_key(workload) || is_behind_trunk(workload).is_some();
+    let mut change = PortChange::between(&before, &after, has_port)?;
+    let kept = trunks(&after);
+    let gone = trunks(&before).into_keys().filter(|trunk| !kept.contains_key(trunk));
+    change.detach.extend(gone.filter(|trunk| running.ports.contains_key(trunk)));
     let attach = running.open(&after, &change.attach, &change.attach_uplinks)?;
     let opened: Vec<Arc<str>> = attach.iter().map(|port| Arc::clone(&port.workload)).collect();
     if let Err(error) = switch.change(compiled, attach, &change.detach) {
@@ -120,6 +129,9 @@ fn refuse_held(
 ) -> Result<(), Failure> {
     let workloads = before.workloads.iter().filter_map(|workload| {
         let port = workload.port.as_ref().filter(|_| has_port(&workload.name))?;
+        if port.trunk.is_some() && wanted.trunk.is_some() {
+            return None;
+        }
         Some((Arc::clone(&workload.name), port.namespace.clone(), Arc::clone(&port.device)))
     });
     let uplinks = before.uplinks.iter().filter(|uplink| has_port(&uplink_port(&uplink.name)));

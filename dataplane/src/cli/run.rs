@@ -1,6 +1,6 @@
 //! `septum run FILE`: forward frames by a policy, until told to stop.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -265,7 +265,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Opens the ports of some workloads and uplinks and keeps them; gives their queues.
+    /// Opens the ports of some workloads and uplinks, and the trunks that are not open yet, and keeps them; gives their queues.
     ///
     /// # Errors
     /// The first that fails; then none of them is kept.
@@ -275,8 +275,11 @@ impl Running {
         workloads: &[WorkloadId],
         uplinks: &[UplinkId],
     ) -> Result<Vec<NewPort<AnyQueue>>, Failure> {
+        let spec_of = |id: &WorkloadId| policy.workloads[id.index()].port.as_ref();
+        let (behind_trunks, workloads): (Vec<_>, Vec<_>) =
+            workloads.iter().partition(|id| spec_of(id).is_some_and(|spec| spec.trunk.is_some()));
         let described: Vec<_> = workloads
-            .iter()
+            .into_iter()
             .filter_map(|id| {
                 let workload = &policy.workloads[id.index()];
                 Some((workload, workload.port.as_ref()?, Inside::of(workload, policy.segment_of(*id))))
@@ -287,12 +290,31 @@ impl Running {
                 .map_err(|error| unopened(&workload.name, &error, policy.sources.place(spec.span)))
         })?;
         let mut substituted = Vec::new();
+<<<<<<< HEAD
         let mut opened = Vec::new();
         for ((workload, ..), port) in described.iter().zip(ports) {
+=======
+        let mut behind_trunks = Vec::new();
+        for id in workloads {
+            let workload = &policy.workloads[id.index()];
+            let Some(spec) = &workload.port else { continue };
+            if spec.trunk.is_some() {
+                behind_trunks.push(NewPort { workload: Arc::clone(&workload.name), queues: Vec::new() });
+                continue;
+            }
+            let inside = Inside::of(workload, policy.segment_of(*id));
+            let port = Port::open(spec, &inside, self.workers, Substitute::IfNeeded)
+                .map_err(|error| unopened(&workload.name, &error, policy.sources.place(spec.span)))?;
+>>>>>>> 2c6ae70 (Trunks: several workloads behind one device, each in the VLAN of its segment)
             if port.device() == Device::Veth {
                 substituted.push(&*workload.name);
             }
             opened.push((Arc::clone(&workload.name), port));
+        }
+        for (name, spec) in trunks(policy).into_iter().filter(|(name, _)| !self.ports.contains_key(name)) {
+            let port = Port::open(&spec, &Inside::default(), self.workers, Substitute::Never)
+                .map_err(|error| unopened(&name, &error, policy.sources.place(spec.span)))?;
+            opened.push((name, port));
         }
         for id in uplinks {
             let uplink = &policy.uplinks[id.index()];
@@ -309,7 +331,11 @@ impl Running {
             workload: Arc::clone(workload),
             queues: port.take_queues(),
         };
-        let attach = opened.iter_mut().map(take).collect();
+        let behind_trunks = behind_trunks.into_iter().map(|id| NewPort {
+            workload: Arc::clone(&policy.workloads[id.index()].name),
+            queues: Vec::new(),
+        });
+        let attach = opened.iter_mut().map(take).chain(behind_trunks).collect();
         self.ports.extend(opened);
         Ok(attach)
     }
@@ -323,6 +349,17 @@ fn unopened(name: &str, error: &PortError, place: Place) -> Failure {
         .fix(error.fix())
 }
 
+/// The trunks of a policy, by the names of their ports: each as wide as the widest of its workloads.
+pub(super) fn trunks(policy: &Policy) -> BTreeMap<Arc<str>, PortSpec> {
+    let mut trunks: BTreeMap<_, PortSpec> = BTreeMap::new();
+    let specs = policy.workloads.iter().filter_map(|workload| workload.port.as_ref());
+    for spec in specs.filter(|spec| spec.trunk.is_some()) {
+        let trunk = trunks.entry(trunk_port(spec)).or_insert_with(|| spec.clone());
+        trunk.mtu = trunk.mtu.max(spec.mtu);
+    }
+    trunks
+}
+
 /// The device of an uplink: one that exists, beside the switch.
 pub(super) fn uplink_spec(uplink: &Uplink) -> PortSpec {
     PortSpec {
@@ -334,6 +371,7 @@ pub(super) fn uplink_spec(uplink: &Uplink) -> PortSpec {
         owner: None,
         group: None,
         mtu: uplink.mtu,
+        trunk: None,
         span: uplink.span,
     }
 }

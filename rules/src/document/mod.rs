@@ -24,6 +24,7 @@ pub(crate) use endpoint::{SegmentText, UplinkText, WorkloadText};
 pub(crate) use invariant::{ClaimText, InvariantText};
 pub(crate) use lint::{AboutText, AllowText};
 pub(crate) use party::{PartyText, party};
+pub(crate) use port::PortText;
 pub(crate) use rule::{ExceptText, RuleText};
 pub(crate) use selector::{AlternativeText, SelectorText};
 pub(crate) use service::{ServiceEntry, is_reserved as is_reserved_service, service_entry};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::decode::{Spanned, Table, boolean, integer, quoted, shortened, text};
 use crate::diagnostic::{Code, Diagnostic, Sink};
+use crate::source::Span;
 use crate::syntax::{Node, Value};
 use crate::workload::{Namespace, PortKind};
 
@@ -29,12 +30,14 @@ pub(crate) struct PortText {
     pub(crate) owner: Option<u32>,
     pub(crate) group: Option<u32>,
     pub(crate) mtu: Option<u16>,
+    /// Where it says that the device is a trunk.
+    pub(crate) trunk: Option<Span>,
 }
 
 /// The keys that name a device, of which a workload has one.
 const NAMING: [&str; 4] = ["tap", "packet", "dgram", "fd"];
 /// The keys that say more about it.
-const ABOUT: [&str; 6] = ["netns", "configure", "persist", "owner", "group", "mtu"];
+const ABOUT: [&str; 7] = ["netns", "configure", "persist", "owner", "group", "mtu", "trunk"];
 
 /// The keys that describe a workload's device. Without a device, the others have nothing to speak of.
 pub(super) fn port(table: &mut Table<'_>, what: &str, sink: &mut Sink) -> Option<PortText> {
@@ -80,8 +83,9 @@ pub(super) fn port(table: &mut Table<'_>, what: &str, sink: &mut Sink) -> Option
     let owner = table.get("owner", sink, id);
     let group = table.get("group", sink, id);
     let mtu = mtu(table, sink);
+    let trunk = table.get("trunk", sink, boolean).filter(|trunk| trunk.value).map(|trunk| trunk.span);
     let (kind, device) = device?;
-    Some(PortText { kind, device, namespace, configure, persistent, owner, group, mtu })
+    Some(PortText { kind, device, namespace, configure, persistent, owner, group, mtu, trunk })
 }
 
 /// The id of a user or group.

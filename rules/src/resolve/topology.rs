@@ -12,7 +12,7 @@ use super::scope::Scope;
 use super::subnets::{Place, SUBNET_ROUTER, Subnets, is_link_local, unusable};
 use crate::address::Prefix;
 use crate::diagnostic::{Code, Diagnostic, Sink};
-use crate::document::{Document, SegmentText, UplinkText, WorkloadText};
+use crate::document::{Document, PortText, SegmentText, UplinkText, WorkloadText};
 use crate::identity::{NetworkId, SegmentId};
 use crate::policy::{Policy, Uplink};
 use crate::segment::Segment;
@@ -88,11 +88,12 @@ fn workload(text: &WorkloadText, id: SegmentId, segments: &[Segment], policy_aud
         kind: port.kind.clone(),
         device: Arc::clone(&port.device.value),
         namespace: port.namespace.clone(),
-        configure: port.configure.unwrap_or(port.namespace.is_some()),
+        configure: port.configure.unwrap_or(port.namespace.is_some() && port.trunk.is_none()),
         persistent: port.persistent,
         owner: port.owner,
         group: port.group,
         mtu: port.mtu.or(segment.map(|segment| segment.mtu)).unwrap_or(Segment::DEFAULT_MTU),
+        trunk: port.trunk.and(segment.and_then(|segment| segment.vlan)),
         span: port.device.span,
     });
     Workload {
@@ -123,8 +124,15 @@ struct Checks<'d> {
     gateways: HashMap<IpAddr, Holder>,
     addresses: HashMap<IpAddr, Holder>,
     macs: HashMap<crate::mac::MacAddress, Holder>,
-    devices: HashMap<(Option<&'d Namespace>, &'d str), Holder>,
+    devices: HashMap<DeviceKey<'d>, Holder>,
+    /// Of these, the trunks, each as its first workload sets it up.
+    trunks: HashMap<DeviceKey<'d>, &'d PortText>,
+    /// Who has which segment's VLAN on which trunk.
+    carried: HashMap<(DeviceKey<'d>, SegmentId), Holder>,
 }
+
+/// A device, in its namespace.
+type DeviceKey<'d> = (Option<&'d Namespace>, &'d str);
 
 /// Takes `key` for `holder`, or gives the one who has it.
 fn claim<K: Eq + Hash>(
@@ -150,6 +158,8 @@ impl<'d> Checks<'d> {
             addresses: HashMap::new(),
             macs: HashMap::new(),
             devices: HashMap::new(),
+            trunks: HashMap::new(),
+            carried: HashMap::new(),
         };
         let mut vlans = HashMap::new();
         for (index, text) in segments.iter().enumerate() {
@@ -239,7 +249,12 @@ impl<'d> Checks<'d> {
         }
         if let Some(port) = &text.port {
             let key = (port.namespace.as_ref(), &*port.device.value);
-            self.device(key, name, port.device.span, sink);
+            match (port.trunk, segment) {
+                (Some(span), Some(segment)) => {
+                    self.trunk(key, (port, span), name, (segment, segments), sink);
+                }
+                _ => self.device(key, name, port.device.span, sink),
+            }
         }
         if let (Some(promiscuous), Some(segment)) = (text.promiscuous, segment)
             && promiscuous.value
@@ -301,17 +316,67 @@ impl<'d> Checks<'d> {
         }
     }
 
-    fn device(
-        &mut self,
-        key: (Option<&'d Namespace>, &'d str),
-        name: &Arc<str>,
-        span: Span,
-        sink: &mut Sink,
-    ) {
+    fn device(&mut self, key: DeviceKey<'d>, name: &Arc<str>, span: Span, sink: &mut Sink) {
         if let Some(first) = claim(&mut self.devices, key, name, span) {
             let message = format!("the device `{}` is already the port of `{}`", key.1, first.name);
+            let is_trunk = self.trunks.contains_key(&key);
+            let help = "say `trunk = true` in each workload of a device that several share";
             sink.push(
-                Diagnostic::new(Code::DuplicateDevice, span, message).related(first.span, "first used here"),
+                Diagnostic::new(Code::DuplicateDevice, span, message)
+                    .related(first.span, "first used here")
+                    .help_maybe(is_trunk.then(|| help.to_owned())),
+            );
+        }
+    }
+
+    /// A device that carries several workloads: each has a VLAN of its own there, and all speak of one device.
+    fn trunk(
+        &mut self,
+        key: DeviceKey<'d>,
+        (port, trunk): (&'d PortText, Span),
+        name: &Arc<str>,
+        (id, segments): (SegmentId, &[Segment]),
+        sink: &mut Sink,
+    ) {
+        let (segment, device) = (&segments[id.index()], &port.device.value);
+        if segment.vlan.is_none() {
+            let message =
+                format!("segment `{}` has no `vlan` for the frames of `{name}` on a trunk", segment.name);
+            sink.push(
+                Diagnostic::new(Code::MissingKey, trunk, message)
+                    .related(segment.span, "the segment is declared here")
+                    .help("add `vlan = 10` to the segment, or another id from 1 to 4094"),
+            );
+        }
+        if port.configure == Some(true) {
+            let message = format!("`{device}` is a trunk, and cannot be given the addresses of one workload");
+            sink.push(
+                Diagnostic::new(Code::ConflictingKeys, trunk, message)
+                    .help("remove `configure`: who takes the device makes a VLAN device for each id"),
+            );
+        }
+        if let Some(first) = claim(&mut self.carried, (key, id), name, port.device.span) {
+            let message =
+                format!("segment `{}` on the trunk `{device}` is already `{}`", segment.name, first.name);
+            sink.push(
+                Diagnostic::new(Code::DuplicateDevice, port.device.span, message)
+                    .related(first.span, "first used here")
+                    .help("workloads behind one trunk are told apart by the `vlan` of their segments"),
+            );
+            return;
+        }
+        let Some(first) = self.trunks.get(&key) else {
+            self.device(key, name, port.device.span, sink);
+            self.trunks.insert(key, port);
+            return;
+        };
+        let as_set_up = |port: &PortText| (port.kind.clone(), port.persistent, port.owner, port.group);
+        if as_set_up(first) != as_set_up(port) {
+            let message = format!("the trunk `{device}` is described in two ways");
+            sink.push(
+                Diagnostic::new(Code::ConflictingKeys, port.device.span, message)
+                    .related(first.device.span, "the other description")
+                    .help("make `tap` or `packet`, `persist`, `owner` and `group` the same for all of its workloads"),
             );
         }
     }

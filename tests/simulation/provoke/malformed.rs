@@ -4,7 +4,7 @@ use septum::drop_reason::DropReason::*;
 use septum_rules::mac::MacAddress;
 
 use super::drafts::*;
-use super::{Provocation, row};
+use super::{Needs, Provocation, row};
 use crate::craft::*;
 use crate::world::atlas;
 
@@ -22,6 +22,11 @@ pub(super) const MALFORMED: &[Provocation] = &[
     row(VlanUnexpected, "a tagged frame at an access port", |mint| {
         vec![with_tag(v4(mint).frame(), 0x8100, 7)]
     }),
+    row(VlanMissing, "a frame without a tag at a trunk", |mint| one(&v4(mint))).when(Needs::Trunk),
+    row(VlanUndeclared, "an id at a trunk that none of its workloads has", |mint| {
+        vec![with_tag(v4(mint).frame(), 0x8100, 8)]
+    })
+    .when(Needs::Trunk),
     row(ArpMalformed, "ARP of another hardware", |mint| {
         let own = &atlas().hosts[mint.from];
         let frame = arp((own.mac, MacAddress::BROADCAST), 1, (own.mac, own.addresses[0]), own.addresses[0]);

@@ -78,6 +78,7 @@ pub(super) fn run(first: &str, second: &str, io: Io, wait: Wait) -> Result<u8, F
             owner: None,
             group: None,
             mtu: 1500,
+            trunk: None,
             span: septum_rules::source::Span::default(),
         };
         let port = Port::open(&spec, &Inside::default(), 1, Substitute::Never).map_err(|error| {

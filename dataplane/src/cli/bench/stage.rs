@@ -156,6 +156,7 @@ impl Hosts {
                 owner: None,
                 group: None,
                 mtu: segment.mtu,
+                trunk: None,
                 span: workload.span,
             };
             let inside = Inside::of(workload, segment);

@@ -126,6 +126,7 @@ fn placed(workload: &Workload, mtu: u16) -> PortSpec {
         owner: None,
         group: None,
         mtu: described.map_or(mtu, |port| port.mtu),
+        trunk: None,
         span: workload.span,
     }
 }
