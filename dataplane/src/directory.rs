@@ -142,9 +142,9 @@ pub fn uplink_port(name: &str) -> Arc<str> {
 pub fn trunk_port(spec: &PortSpec) -> Arc<str> {
     match &spec.namespace {
         None => format!("trunk={}", spec.device).into(),
-        Some(Namespace::Name(name)) => format!("trunk={} in {name}", spec.device).into(),
-        Some(Namespace::Path(path)) => format!("trunk={} in {}", spec.device, path.display()).into(),
-        Some(Namespace::Process(process)) => format!("trunk={} in pid:{process}", spec.device).into(),
+        Some(Namespace::Name(name)) => format!("trunk={}@{name}", spec.device).into(),
+        Some(Namespace::Path(path)) => format!("trunk={}@{}", spec.device, path.display()).into(),
+        Some(Namespace::Process(process)) => format!("trunk={}@pid:{process}", spec.device).into(),
     }
 }
 
