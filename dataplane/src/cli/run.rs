@@ -21,7 +21,7 @@ use signal_hook::iterator::Signals;
 use super::failure::Failure;
 use super::{policy_file, prove, reload, summary, test};
 use crate::clock::{seconds_until, today};
-use crate::directory::uplink_port;
+use crate::directory::{trunk_port, uplink_port};
 use crate::patience::Wait;
 use crate::port::{AnyQueue, Device, Inside, Port, PortError, Substitute, close_all, open_all};
 use crate::routes::UplinkId;
@@ -280,7 +280,7 @@ impl Running {
             workloads.iter().partition(|id| spec_of(id).is_some_and(|spec| spec.trunk.is_some()));
         let described: Vec<_> = workloads
             .into_iter()
-            .filter_map(|id| {
+            .filter_map(|id: &WorkloadId| {
                 let workload = &policy.workloads[id.index()];
                 Some((workload, workload.port.as_ref()?, Inside::of(workload, policy.segment_of(*id))))
             })
@@ -290,22 +290,8 @@ impl Running {
                 .map_err(|error| unopened(&workload.name, &error, policy.sources.place(spec.span)))
         })?;
         let mut substituted = Vec::new();
-<<<<<<< HEAD
         let mut opened = Vec::new();
         for ((workload, ..), port) in described.iter().zip(ports) {
-=======
-        let mut behind_trunks = Vec::new();
-        for id in workloads {
-            let workload = &policy.workloads[id.index()];
-            let Some(spec) = &workload.port else { continue };
-            if spec.trunk.is_some() {
-                behind_trunks.push(NewPort { workload: Arc::clone(&workload.name), queues: Vec::new() });
-                continue;
-            }
-            let inside = Inside::of(workload, policy.segment_of(*id));
-            let port = Port::open(spec, &inside, self.workers, Substitute::IfNeeded)
-                .map_err(|error| unopened(&workload.name, &error, policy.sources.place(spec.span)))?;
->>>>>>> 2c6ae70 (Trunks: several workloads behind one device, each in the VLAN of its segment)
             if port.device() == Device::Veth {
                 substituted.push(&*workload.name);
             }
