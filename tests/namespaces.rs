@@ -33,6 +33,8 @@ mod bulk;
 mod closing;
 #[path = "namespaces/events.rs"]
 mod events;
+#[path = "namespaces/flood.rs"]
+mod flood;
 #[path = "namespaces/groups.rs"]
 mod groups;
 #[path = "namespaces/lies.rs"]
@@ -93,6 +95,7 @@ fn between_hosts() -> Vec<Trial> {
         bad_input::trials(),
         events::trials(),
         bulk::trials(),
+        flood::trials(),
         closing::trials(),
         stack::trials(),
     ];

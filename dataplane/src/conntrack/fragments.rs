@@ -402,6 +402,9 @@ impl FragmentTable {
     }
 }
 
+#[cfg(all(test, septum_loom))]
+#[path = "fragments_loom_tests.rs"]
+mod loom_tests;
 #[cfg(all(test, not(septum_loom)))]
 #[path = "fragments_tests.rs"]
 mod tests;
