@@ -21,7 +21,7 @@ use septum_rules::proto::Layer4;
 use self::fragments::Fragments;
 use self::report::{Quoted, quoted};
 use self::shares::Shares;
-use self::windows::{FAR, Windows, distance};
+use self::windows::Windows;
 use crate::craft::{ACK, FIN, ICMP, ICMPV6, RST, SCTP, SYN, TCP, UDP};
 use crate::view::{Packet, Segment};
 use crate::world::{NO_FRAGMENTS, atlas};
@@ -66,8 +66,6 @@ struct Connection {
     finished: [bool; 2],
     is_established: bool,
     is_reset: bool,
-    /// The sequence number behind what each side has sent.
-    next: [Option<u32>; 2],
     windows: Windows,
 }
 
@@ -332,7 +330,6 @@ impl Connection {
             finished: [false; 2],
             is_established: false,
             is_reset: false,
-            next: [None; 2],
             windows: Windows::default(),
         }
     }
@@ -340,15 +337,10 @@ impl Connection {
     fn advance(&mut self, packet: &Packet, up: bool, moment: Moment) {
         let now = moment.tick;
         let side = usize::from(up != self.opened_up);
-        if let Some(segment) = packet.tcp {
-            self.windows.passed(packet, segment, side, atlas().rules[moment.rules].is_strict);
-        }
-        // What is far outside every window may pass, and tells nothing of the connection.
-        let is_stray = packet.tcp.is_some_and(|segment| {
-            let far = |next| distance(segment.sequence, next) > FAR;
-            segment.flags & SYN == 0 && self.next[side].is_some_and(far)
-        });
-        if is_stray {
+        // What is certainly outside its window may pass, and tells nothing of the connection.
+        let is_stray =
+            |segment: &Segment| segment.flags & SYN == 0 && self.windows.excludes(side, segment.sequence);
+        if packet.tcp.as_ref().is_some_and(is_stray) {
             return;
         }
         self.seen = now;
@@ -360,14 +352,12 @@ impl Connection {
             self.spoken[0] = true;
         }
         self.synchronised[side] |= flags & SYN != 0;
+        // A reset at the very next number is one that every rule accepts (RFC 5961 section 3.2).
+        self.is_reset |= flags & RST != 0 && self.windows.ends_at(side, segment.sequence);
+        self.windows.passed(packet, segment, side, atlas().rules[moment.rules].is_strict);
         // One that may have been outside its window ends nothing.
         let end = segment.sequence.wrapping_add(segment.length);
         self.finished[side] |= flags & FIN != 0 && self.windows.ends_at(side, end);
-        // A reset at the very next number is one that every rule accepts (RFC 5961 section 3.2).
-        if flags & RST != 0 && self.next[side] == Some(segment.sequence) {
-            self.is_reset = true;
-        }
-        self.is_established |= self.synchronised == [true; 2] && side == 0 && flags & (SYN | RST) == 0;
-        self.next[side] = Some(end);
+        self.is_established |= self.synchronised == [true; 2] && side == 0 && flags & (ACK | RST) == ACK;
     }
 }

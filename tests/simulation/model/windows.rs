@@ -8,7 +8,7 @@ use crate::craft::{ACK, RST, SYN};
 use crate::view::{Packet, Segment};
 
 /// Further from the next number than any window here, and a super-frame.
-pub(super) const FAR: u32 = 1 << 18;
+const FAR: u32 = 1 << 18;
 
 /// The number behind what each end has sent, the opener's first.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,7 +22,7 @@ pub(super) struct Windows {
 }
 
 /// How far apart two numbers are, in the circle.
-pub(super) fn distance(a: u32, b: u32) -> u32 {
+fn distance(a: u32, b: u32) -> u32 {
     (a.wrapping_sub(b) as i32).unsigned_abs()
 }
 
@@ -43,10 +43,6 @@ impl Windows {
 
     /// Takes note of a segment that passed. `is_strict`: it would not have, outside its window.
     pub(super) fn passed(&mut self, packet: &Packet, segment: Segment, side: usize, is_strict: bool) {
-        if segment.flags & SYN == 0 && self.excludes(side, segment.sequence) {
-            // Outside, it may pass where nobody is strict, and says nothing.
-            return;
-        }
         let end = segment.sequence.wrapping_add(segment.length);
         let is_first = self.next[side].is_none();
         let is_expected = match (segment.flags & SYN != 0, self.next[side]) {
