@@ -11,7 +11,7 @@
 //! cell, class --- program: pattern, list -> rank; the lowest of the four wins
 //! ```
 //!
-//! [`prefetch`], [`filled`] and [`widest`] serve the tables of policies too, which are read without unsafe code.
+//! [`prefetch`], [`filled`] and [`widest()`] serve the tables of policies too, which are read without unsafe code.
 
 mod address;
 #[cfg(target_arch = "x86_64")]
