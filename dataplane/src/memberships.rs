@@ -125,9 +125,10 @@ fn second(now: Tick) -> u16 {
     (now.0 / Tick::PER_SECOND) as u16
 }
 
-/// Whether a word is a membership whose last second is not over.
+/// Whether a word is a membership whose last second is not over. A worker whose burst began a second ago may ask about what another one
+/// has renewed since.
 fn is_held(word: u64, now: Tick) -> bool {
-    word & !UNTIL != 0 && ((word & UNTIL) as u16).wrapping_sub(second(now)) <= HOLDS
+    word & !UNTIL != 0 && ((word & UNTIL) as u16).wrapping_sub(second(now)) <= HOLDS + 1
 }
 
 #[cfg(test)]
