@@ -144,6 +144,7 @@ fn fits(root: &Value, schema: &Value, value: &Value) -> Result<(), String> {
             "enum" => list().any(|one| one == value),
             "anyOf" => fitting() > 0,
             "oneOf" => fitting() == 1,
+            "allOf" => fitting() == list().count(),
             "not" => fits(root, argument, value).is_err(),
             "required" => list().all(|key| value.get(key.as_str().expect("a key")).is_some()),
             "minimum" => value.as_i64().is_none_or(|it| it >= number(Value::as_i64)),

@@ -10,12 +10,16 @@ use crate::frames::*;
 
 type Case = (DropReason, &'static str, Vec<u8>, VnetHeader);
 
+/// What tags say depends on the port.
+const BY_PORT: [DropReason; 3] =
+    [DropReason::VlanUnexpected, DropReason::VlanMissing, DropReason::VlanUndeclared];
+
 /// The reasons that parsing gives: everything up to the guard, but for the port's and the guard's own.
 fn parser_reasons() -> HashSet<DropReason> {
     DropReason::ALL
         .into_iter()
         .filter(|reason| (DropReason::OffloadHeader..=DropReason::MartianDestination).contains(reason))
-        .filter(|reason| *reason != DropReason::VlanUnexpected)
+        .filter(|reason| !BY_PORT.contains(reason))
         .chain([DropReason::ReservedMulticast])
         .collect()
 }
