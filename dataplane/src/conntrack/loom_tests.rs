@@ -7,8 +7,8 @@
 //!
 //! Covered: two workers that open the same connection, or two that meet one bound; a lookup while the entry is
 //! ended and reused; ending against completing, and expiry against both, as far as shares go; what two workers learn of one
-//! end. Buckets have two entries here instead of eight, nothing else differs. Not covered: the table of fragments, whose entries are
-//! claimed in the same way.
+//! end. Buckets have two entries here instead of eight, nothing else differs. The table of fragments has models of its own
+//! (`fragments_loom_tests`).
 
 use loom::sync::Arc;
 use loom::thread;
