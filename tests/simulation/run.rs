@@ -12,7 +12,7 @@ use crate::hostile::{Lure, Mint};
 use crate::model::Moment;
 use crate::random::Random;
 use crate::rig::{Build, Outcome, Rig, SMALL_TABLE};
-use crate::shots::Shot;
+use crate::shots::{FIRST_CLIENT, Shot};
 use crate::story::Story;
 use crate::talk::{Duty, Talk};
 use crate::tally::Tally;
@@ -41,6 +41,8 @@ pub(crate) struct Run {
     pub(crate) talks: Vec<Talk>,
     /// By host: sends what it likes.
     pub(crate) compromised: Vec<bool>,
+    /// The port from which the last client spoke.
+    pub(crate) client: u16,
     pub(crate) lures: Vec<Lure>,
     pub(crate) history: VecDeque<(usize, Vec<u8>)>,
     story: Story,
@@ -79,6 +81,7 @@ impl Run {
             checker: Checker::default(),
             talks: Vec::new(),
             compromised,
+            client: FIRST_CLIENT,
             lures: Vec::new(),
             history: VecDeque::new(),
             story: Story::default(),

@@ -41,6 +41,9 @@ const SERVICES: [(&str, &str, Kind, u16); 23] = [
     ("api-1", "uplink=wan", Kind::Echo, 0),
 ];
 
+/// The first port from which clients speak.
+pub(crate) const FIRST_CLIENT: u16 = 1024;
+
 /// A frame on its way into the switch.
 pub(crate) struct Shot {
     pub(crate) frame: Vec<u8>,
@@ -62,7 +65,9 @@ impl Run {
         if port == VAULT {
             addresses[0] = atlas().hosts[hosts[0]].addresses[1];
         }
-        let mut talk = Talk::new(&mut self.random, kind, hosts, addresses, port);
+        // Never the same two ends soon again: kernels wait, too, before they use a port anew.
+        self.client = if self.client == u16::MAX { FIRST_CLIENT } else { self.client + 1 };
+        let mut talk = Talk::new(&mut self.random, kind, hosts, addresses, [self.client, port]);
         talk.is_clean = hosts.iter().all(|host| !self.compromised[*host]);
         talk.passed = self.rig.tick;
         self.lures.push(Lure {

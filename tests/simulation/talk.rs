@@ -96,7 +96,7 @@ impl Talk {
         kind: Kind,
         hosts: [usize; 2],
         addresses: [IpAddr; 2],
-        service: u16,
+        numbers: [u16; 2],
     ) -> Self {
         let side = |random: &mut Random| {
             let first = random.next() as u32;
@@ -112,7 +112,7 @@ impl Talk {
             kind,
             hosts,
             addresses,
-            numbers: [random.between(1024, 65_535) as u16, service],
+            numbers,
             is_over: false,
             is_clean: false,
             passed: 0,
