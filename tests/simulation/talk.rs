@@ -121,7 +121,8 @@ impl Talk {
             sides: [side(random), side(random)],
             rounds: 1 + random.below(6) as u32,
             owes: None,
-            identification: random.next() as u32,
+            // Apart from those of other conversations, as a host that counts them keeps them.
+            identification: u32::from(numbers[0]) << 5,
             aborts: random.once_in(5),
         }
     }
