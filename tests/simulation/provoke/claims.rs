@@ -76,7 +76,7 @@ pub(super) const CLAIMS: &[Provocation] = &[
         one(&igmp(mint, &header.into_iter().chain(records).collect::<Vec<_>>()))
     })
     .by("lab-1")
-    .seldom(10),
+    .seldom(6),
     row(UplinkSpoof, "an address of this side, claimed from behind an uplink", |mint| {
         let mut draft = inbound(mint);
         draft.source = address("10.10.0.12");
