@@ -88,7 +88,7 @@ def machine():
     lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     processors = sum(line.startswith("processor") for line in lines)
-    return f"{model}, {processors} processors, Linux {platform.release()}"
+    return f"{model}, {processors} processors, Linux {platform.release().split('-')[0]}"
 
 
 def write(folder, rows, command, peers):
