@@ -121,16 +121,25 @@ impl Lab {
 
     /// Waits for an event in which all these fields have these values.
     pub(crate) fn await_event(&self, fields: &[(&str, &str)]) -> Result<Value, Failed> {
+        let has_all = |event: &Value| fields.iter().all(|(key, value)| event[key] == *value);
+        self.await_event_that(&format!("{fields:?}"), has_all)
+    }
+
+    /// Waits for an event that `fits`; `wanted` says which in the report when none comes.
+    pub(crate) fn await_event_that(
+        &self,
+        wanted: &str,
+        fits: impl Fn(&Value) -> bool,
+    ) -> Result<Value, Failed> {
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
             let events = self.events()?;
-            let fits = |event: &&Value| fields.iter().all(|(key, value)| event[key] == *value);
-            if let Some(event) = events.iter().find(fits) {
+            if let Some(event) = events.iter().find(|event| fits(event)) {
                 return Ok(event.clone());
             }
             if Instant::now() > deadline {
                 let last: Vec<_> = events.iter().rev().take(20).map(Value::to_string).collect();
-                return Err(format!("no event {fields:?}; the last are:\n{}", last.join("\n")).into());
+                return Err(format!("no event {wanted}; the last are:\n{}", last.join("\n")).into());
             }
             std::thread::sleep(Duration::from_millis(20));
         }

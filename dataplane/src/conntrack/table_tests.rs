@@ -98,7 +98,7 @@ fn each_bound_refuses_by_its_own_name_and_evicts_nothing() {
 
 #[test]
 fn a_full_bucket_overflows_into_another() {
-    let table = ConnectionTable::new(512);
+    let table = ConnectionTable::seeded(1, 512);
     let (wide, at) = (terms(1000, 1000), second(0));
     for number in 0..512 {
         assert_eq!(open(&table, number, 0, &wide, at), Ok(()), "{number} of 512");
