@@ -22,6 +22,8 @@ mod rootless;
 mod sandbox;
 #[path = "ports/shield.rs"]
 mod shield;
+#[path = "ports/steering.rs"]
+mod steering;
 #[path = "ports/traffic.rs"]
 mod traffic;
 
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
     trials.extend(datagram::trials());
     trials.extend(inherited::trials());
     trials.extend(shield::trials());
+    trials.extend(steering::trials());
     trials.extend(traffic::trials());
     namespace::run_trials(trials)
 }

@@ -1,8 +1,8 @@
 //! An existing device, read and written through AF_PACKET sockets (packet(7)): the end of a veth pair, or the TAP
 //! whose descriptor a hypervisor holds.
 //!
-//! Super-frames and unfinished checksums pass as on a TAP. Several queues share the device by a hash of the flow
-//! (`PACKET_FANOUT_HASH`), the same for both directions. Limits: the kernel drops what comes while a socket's
+//! Super-frames and unfinished checksums pass as on a TAP. Several queues share the device's flows as those of a TAP do
+//! ([`crate::sys::steering`]), or by the kernel's hash, which is the same for both directions. Limits: the kernel drops what comes while a socket's
 //! buffer is full, without telling; frames of protocols whose super-frames have no virtio description (SCTP) are
 //! lost. One recvmsg(2) or sendmsg(2) a frame.
 //!
@@ -23,6 +23,7 @@ use crate::burst::{Burst, Frames};
 use crate::drop_reason::UndeliveredReason;
 use crate::sys::netlink::{Link, Netlink};
 use crate::sys::packet::{self, Received};
+use crate::sys::steering::{self, Hook};
 use crate::sys::sysctl::{self, Family};
 
 /// Bytes of frames that may wait in one socket, as the kernel accounts them: some forty super-frames. Without
@@ -62,7 +63,9 @@ impl PacketQueue {
         }
         packet::set_promiscuous(socket.as_fd(), link.index).map_err(step("hear all frames of"))?;
         packet::bind(socket.as_fd(), link.index).map_err(step("bind a packet socket to"))?;
-        let group = fanout.map(|group| packet::join_fanout(socket.as_fd(), group)).transpose();
+        let group = fanout
+            .map(|group| packet::join_fanout(socket.as_fd(), group, steering::program(Hook::Fanout)))
+            .transpose();
         let group = group.map_err(step("share the frames of"))?;
         Ok((Self { socket, private, was_down: false, refusal_told: false }, group))
     }

@@ -2,8 +2,7 @@
 //!
 //! A device is made inside its workload's namespace (about 1 ms), or an existing one is adopted when it is a TAP
 //! with several queues that nobody holds. Frames carry the 12-byte virtio header; super-frames and unfinished
-//! checksums come and go whole. One descriptor a worker; the kernel spreads flows over them and learns the
-//! queue of a flow from what is written.
+//! checksums come and go whole. One descriptor a worker; both directions of a flow come to the same one's ([`crate::sys::steering`]).
 //!
 //! The queues hold the namespace: one that loses its name and its processes lives on until the switch lets go of
 //! the device. A device beside the switch (`configure = false`) is left down and keeps its own MAC: who takes it
@@ -21,6 +20,7 @@ use super::{Offloads, OwnedLink, PortGone, PortQueue, TransmitOutcome};
 use crate::burst::{BURST, Burst, Frames};
 use crate::drop_reason::UndeliveredReason;
 use crate::sys::netlink::{Link, Netlink};
+use crate::sys::steering::{self, Hook};
 use crate::sys::tun;
 
 /// One queue of a TAP device.
@@ -193,6 +193,11 @@ pub(super) fn open(
         offloads.uso &= tun::set_offload(queue).map_err(step("set the offloads of"))?;
     }
     let first = &attached[0];
+    if queues > 1
+        && let Some(program) = steering::program(Hook::Tap)
+    {
+        tun::set_steering(first, program).map_err(step("steer the flows of"))?;
+    }
     if let Some(user) = spec.owner {
         tun::set_owner(first, user).map_err(step("set the owner of"))?;
     }

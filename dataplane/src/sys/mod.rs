@@ -14,6 +14,7 @@ pub mod pages;
 pub mod prefetch;
 pub mod sandbox;
 pub mod signal;
+pub mod steering;
 pub mod sysctl;
 pub mod traffic_control;
 pub mod tun;

@@ -4,7 +4,7 @@
 //! scattering and gathering, so no byte is copied for them. A VLAN tag, which the kernel takes out of the frame,
 //! is put back.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_uint, c_void};
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -25,6 +25,10 @@ const TAG: usize = 4;
 
 /// Where the tag stands: behind the two Ethernet addresses.
 const TAG_AT: usize = ETHERNET + 12;
+
+// linux/if_packet.h
+const PACKET_FANOUT_EBPF: c_uint = 7;
+const PACKET_FANOUT_DATA: c_int = 22;
 
 /// What a read gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,16 +124,23 @@ pub fn set_promiscuous(socket: BorrowedFd<'_>, index: u32) -> io::Result<()> {
     set(socket, libc::PACKET_ADD_MEMBERSHIP, &membership)
 }
 
-/// Shares the device's frames among sockets by a hash of the flow. `group` is `None` for the first socket, which
-/// makes a group that nobody else has; gives the group.
+/// Shares the device's frames among sockets: as a program ([`super::steering`]) says, or else by the kernel's hash of the flow. `group`
+/// is `None` for the first socket, which makes a group that nobody else has; gives the group.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn join_fanout(socket: BorrowedFd<'_>, group: Option<u16>) -> io::Result<u16> {
+pub fn join_fanout(
+    socket: BorrowedFd<'_>,
+    group: Option<u16>,
+    steering: Option<BorrowedFd<'_>>,
+) -> io::Result<u16> {
     let unique = if group.is_none() { libc::PACKET_FANOUT_FLAG_UNIQUEID } else { 0 };
-    let mode = libc::PACKET_FANOUT_HASH | unique;
-    let argument = u32::from(group.unwrap_or(0)) | mode << 16;
+    let by = if steering.is_some() { PACKET_FANOUT_EBPF } else { libc::PACKET_FANOUT_HASH };
+    let argument = u32::from(group.unwrap_or(0)) | (by | unique) << 16;
     set(socket, libc::PACKET_FANOUT, &argument)?;
+    if let (Some(program), None) = (steering, group) {
+        set(socket, PACKET_FANOUT_DATA, &program.as_raw_fd())?;
+    }
     let mut joined = 0_u32;
     let mut length = size_of::<u32>() as libc::socklen_t;
     // SAFETY: the kernel writes at most `length` bytes, which the integer has.

@@ -6,7 +6,7 @@
 use std::ffi::c_int;
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::OFlags;
@@ -45,6 +45,7 @@ const TUNSETOFFLOAD: Opcode = opcode::write::<c_int>(b'T', 208);
 const TUNGETIFF: Opcode = opcode::read::<c_int>(b'T', 210);
 const TUNSETVNETHDRSZ: Opcode = opcode::write::<c_int>(b'T', 216);
 const TUNSETVNETLE: Opcode = opcode::write::<c_int>(b'T', 220);
+const TUNSETSTEERINGEBPF: Opcode = opcode::read::<c_int>(b'T', 224);
 
 /// `struct ifreq` (linux/if.h) as the driver reads it.
 #[repr(C)]
@@ -154,6 +155,16 @@ pub fn set_offload(queue: impl AsFd) -> io::Result<bool> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// Has a program ([`super::steering`]) choose the queue of what comes in, for all queues of the device.
+///
+/// # Errors
+/// What the driver says (`EINVAL` before Linux 4.16).
+pub fn set_steering(queue: impl AsFd, program: BorrowedFd<'_>) -> io::Result<()> {
+    let program = program.as_raw_fd();
+    // SAFETY: TUNSETSTEERINGEBPF reads one int through the pointer.
+    check(unsafe { libc::ioctl(raw(&queue), code(TUNSETSTEERINGEBPF), &raw const program) })
 }
 
 /// Whether the device outlives its queues.
