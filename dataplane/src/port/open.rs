@@ -177,7 +177,7 @@ impl Port {
 /// Opens the ports of all `items`, some at once: the kernel is waited for longer than it works. Gives them in order.
 ///
 /// # Errors
-/// One that `open` gave, of the items that were tried; then none is left open.
+/// What `open` said of the first that cannot be opened; then none is left open.
 pub fn open_all<T: Sync, E: Send>(
     items: &[T],
     open: impl Fn(&T) -> Result<Port, E> + Sync,
@@ -185,26 +185,27 @@ pub fn open_all<T: Sync, E: Send>(
     const AT_ONCE: usize = 8;
     let next = AtomicUsize::new(0);
     let some = || {
-        let mut opened = Vec::new();
+        let mut tried = Vec::new();
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(at) else { return Ok(opened) };
-            opened.push((at, open(item).inspect_err(|_| next.store(items.len(), Ordering::Relaxed))?));
+            let Some(item) = items.get(at) else { return tried };
+            // Those before it are in other hands already, so the first failure of all is among what is tried.
+            let result = open(item).inspect_err(|_| next.store(items.len(), Ordering::Relaxed));
+            tried.push((at, result));
         }
     };
-    let opened: Result<Vec<Vec<(usize, Port)>>, E> = thread::scope(|scope| {
+    let mut tried: Vec<_> = thread::scope(|scope| {
         // All of them are started before the first is waited for.
         let threads: Vec<_> = (1..AT_ONCE.min(items.len())).map(|_| scope.spawn(some)).collect();
         let own = some();
         let others = threads.into_iter().map(|thread| match thread.join() {
-            Ok(opened) => opened,
+            Ok(tried) => tried,
             Err(panic) => std::panic::resume_unwind(panic),
         });
-        others.chain([own]).collect()
+        others.chain([own]).flatten().collect()
     });
-    let mut opened: Vec<(usize, Port)> = opened?.into_iter().flatten().collect();
-    opened.sort_unstable_by_key(|(at, _)| *at);
-    Ok(opened.into_iter().map(|(_, port)| port).collect())
+    tried.sort_unstable_by_key(|(at, _)| *at);
+    tried.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Closes many queues or ports. The kernel waits tens of milliseconds over each device that goes with one, and takes many at
