@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     // The longest first.
     let mut trials = rootless::trials();
     trials.extend(between_hosts());
-    namespace::run_trials(trials)
+    namespace::run_trials(trials, None)
 }
 
 /// What holds between hosts whatever kind of device joins them.

@@ -40,7 +40,7 @@ fn main() -> ExitCode {
             trials.push(if has_ip { needs_tun(trial) } else { trial.with_ignored_flag(true) });
         }
     }
-    namespace::run_trials(trials)
+    namespace::run_trials(trials, None)
 }
 
 /// Super-frames of one kind: every interesting size, and the flags that segmentation handles.

@@ -9,6 +9,7 @@ use libtest_mimic::{Failed, Trial};
 
 use crate::lab::{Lab, path_text};
 use crate::namespace::needs_tun;
+use crate::nobody::Programs;
 use crate::reload::says_place;
 use crate::running::{program, run_to_its_end};
 use crate::trio::{TRIO, trio_and};
@@ -168,13 +169,9 @@ fn may_become_nobody() -> bool {
 }
 
 fn without_permission() -> Result<(), Failed> {
-    let folder = tempfile::tempdir()?;
-    fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
-    // Where anybody may read them; the folder that the program is built in often is not so.
-    let septum = folder.path().join("septum");
-    fs::copy(program().get_program(), &septum)?;
-    fs::set_permissions(&septum, Permissions::from_mode(0o755))?;
-    let policy = folder.path().join("policy.toml");
+    let programs = Programs::new()?;
+    let septum = programs.copy(program().get_program().as_ref())?;
+    let policy = septum.with_file_name("policy.toml");
     let beside = TRIO.replace("netns   = ", "# ");
     let names = ["tap-a", "tap-b", "tap-c"];
     let text = names

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -14,6 +13,7 @@ use septum::sys::netlink::Netlink;
 
 use crate::host::{Host, PATIENCE};
 use crate::lab::Lab;
+use crate::nobody::Programs;
 use crate::ping::{Heard, Ping};
 use crate::trio::TRIO;
 
@@ -69,19 +69,18 @@ fn forget(host: &Host, ipv4: bool) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A script that a client runs to set what it was granted.
-fn script(lab: &Lab, text: &str) -> Result<PathBuf, Failed> {
+/// A script that a client runs to set what it was granted, among its `programs`.
+fn script(lab: &Lab, programs: &Programs, text: &str) -> Result<PathBuf, Failed> {
     let path = lab.path("script");
     fs::write(&path, text)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-    Ok(path)
+    Ok(programs.copy(&path)?)
 }
 
 /// Runs a client in a host until it has its lease.
 fn run(host: &Host, command: &mut Command) -> Result<(), Failed> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = host.namespace.spawn(command)?;
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + 3 * PATIENCE;
     while child.try_wait()?.is_none() {
         if Instant::now() > deadline {
             child.kill()?;
@@ -98,7 +97,7 @@ fn run(host: &Host, command: &mut Command) -> Result<(), Failed> {
 
 /// Pings until it works: what was set up may take the kernel a moment to use.
 fn reaches(host: &Host, to: IpAddr) -> Result<(), Failed> {
-    let deadline = Instant::now() + PATIENCE * 3;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match host.ping(Ping { patience: Duration::from_millis(500), ..Ping::new(to) }) {
             Ok(Heard::Reply) => return Ok(()),
@@ -115,8 +114,10 @@ fn udhcpc_gets_the_declared_address() -> Result<(), Failed> {
     let (a, b, c) = (lab.host("a"), lab.host("b"), lab.host("c"));
     forget(&a, true)?;
     assert!(!matches!(a.ping(Ping::new(c.address(true))), Ok(Heard::Reply)), "it had forgotten all");
+    let programs = Programs::new()?;
     let script = script(
         &lab,
+        &programs,
         "#!/bin/sh\n[ \"$1\" = bound ] || exit 0\nset -e\n\
          busybox ip addr add \"$ip/$mask\" dev \"$interface\"\n\
          for gateway in $router; do busybox ip route add default via \"$gateway\" dev \"$interface\"; done\n",
@@ -136,8 +137,10 @@ fn dhclient_gets_the_declared_ipv6() -> Result<(), Failed> {
     let running = lab.start()?;
     let (a, b, c) = (lab.host("a"), lab.host("b"), lab.host("c"));
     forget(&a, false)?;
+    let programs = Programs::new()?;
     let script = script(
         &lab,
+        &programs,
         "#!/bin/sh\nset -e\ncase \"$reason\" in BOUND6|REBIND6|RENEW6)\n\
          ip -6 addr replace \"$new_ip6_address/128\" dev \"$interface\";; esac\nexit 0\n",
     )?;

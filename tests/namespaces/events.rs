@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::Instant;
 
 use libtest_mimic::{Failed, Trial};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -138,7 +138,7 @@ fn a_full_disk_is_counted() -> Result<(), Failed> {
     lab.assert_empty()
 }
 
-/// Enough to fill the pipe, the writer's buffer and its queue several times over.
+/// Enough to fill the pipe, the writer's buffer and its queue, where the switch gets half of it.
 const FLOOD: usize = 60_000;
 
 fn flood(a: &Host, b: &Host) -> Result<(), Failed> {
@@ -162,7 +162,8 @@ fn a_reader_that_never_comes() -> Result<(), Failed> {
     let mut child = program().arg("run").arg(lab.policy()).arg("--events").arg(make_pipe(&lab)?).spawn()?;
     std::thread::sleep(SILENCE);
     let has_ended = child.try_wait()?;
-    kill_process(Pid::from_child(&child), Signal::INT)?;
+    // Not SIGINT: a shell that starts the tests in the background has it ignored.
+    kill_process(Pid::from_child(&child), Signal::TERM)?;
     let ended = await_end(&mut child);
     // In case it has not.
     let _ = child.kill();
@@ -183,10 +184,14 @@ fn pipe(lab: &Lab) -> Result<(Running, File), Failed> {
 
 fn a_reader_that_stops_blocks_nobody() -> Result<(), Failed> {
     let lab = Lab::new(TRIO)?;
-    let (running, _reader) = pipe(&lab)?;
+    let (mut running, _reader) = pipe(&lab)?;
     let (a, b, c) = (lab.host("a"), lab.host("b"), lab.host("c"));
     let _server = c.serve(&[80], &[])?;
-    flood(&a, &b)?;
+    let deadline = Instant::now() + PATIENCE;
+    while running.counters()?.events[1] == 0 {
+        assert!(Instant::now() < deadline, "no event was lost");
+        flood(&a, &b)?;
+    }
     for ipv4 in [true, false] {
         assert_eq!(a.tcp(c.address(ipv4), 80, PATIENCE)?, Outcome::Echoed);
     }
@@ -202,15 +207,16 @@ fn a_reader_that_stops_blocks_nobody() -> Result<(), Failed> {
 
 fn a_reader_that_leaves_is_counted() -> Result<(), Failed> {
     let lab = Lab::new(TRIO)?;
-    let (running, mut reader) = pipe(&lab)?;
+    let (mut running, mut reader) = pipe(&lab)?;
     let (a, b) = (lab.host("a"), lab.host("b"));
     assert_eq!(a.ping(Ping::new(b.address(true)))?, Heard::Reply);
     let mut line = [0; 1];
     reader.read_exact(&mut line)?;
-    // What is in the pipe was written; a little later than the line's first byte, its count.
-    std::thread::sleep(Duration::from_millis(50));
     drop(reader);
-    for _ in 0..3 {
+    // Another test's child holds the pipe, too, from its fork until its exec.
+    let deadline = Instant::now() + PATIENCE;
+    while running.counters()?.events[2] < 3 {
+        assert!(Instant::now() < deadline, "nothing failed");
         assert_eq!(a.ping(Ping::new(b.address(true)))?, Heard::Reply);
     }
     let summary = running.end(Signal::TERM)?;

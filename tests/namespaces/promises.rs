@@ -52,6 +52,11 @@ fn is_promised(from: &str, to: &str, service: Service) -> bool {
     }
 }
 
+/// Hosts that may not even find each other: a kernel that asks for a neighbour in vain gives up by itself, after a while.
+fn is_isolated(from: &str, to: &str) -> bool {
+    from.starts_with("web-") && to.starts_with("web-")
+}
+
 /// Every pair, every service, both families; refused attempts of one host run at the same time.
 fn everybody_reaches_whom_it_says() -> Result<(), Failed> {
     let lab = Lab::new(EXAMPLE)?;
@@ -76,8 +81,12 @@ fn everybody_reaches_whom_it_says() -> Result<(), Failed> {
         }
         for (from, to, service, ipv4, promised, attempt) in attempts {
             let outcome = attempt.join().map_err(|_| "an attempt panicked")??;
-            let expected = if promised { Outcome::Echoed } else { Outcome::Silence };
-            if outcome != expected {
+            let is_right = match outcome {
+                Outcome::Echoed => promised,
+                Outcome::Silence => !promised,
+                Outcome::Refused => !promised && is_isolated(from, to),
+            };
+            if !is_right {
                 let family = if ipv4 { "IPv4" } else { "IPv6" };
                 return Err(format!("{from} -> {to} {service:?} {family}: {outcome:?}").into());
             }

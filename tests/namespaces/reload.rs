@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 use rustix::process::Signal;
@@ -38,13 +39,22 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Whether bytes of the opener, or of the answerer, still arrive.
+    /// Bytes of the opener, or of the answerer, still arrive.
     fn carries(&mut self, from_opener: bool) -> Result<bool, Failed> {
+        self.says(from_opener, PATIENCE)
+    }
+
+    /// They do not arrive any more.
+    fn is_cut(&mut self, from_opener: bool) -> Result<bool, Failed> {
+        Ok(!self.says(from_opener, 2 * SILENCE)?)
+    }
+
+    fn says(&mut self, from_opener: bool, patience: Duration) -> Result<bool, Failed> {
         let (sender, receiver) = match from_opener {
             true => (&mut self.opener, &mut self.answerer),
             false => (&mut self.answerer, &mut self.opener),
         };
-        receiver.set_read_timeout(Some(2 * SILENCE))?;
+        receiver.set_read_timeout(Some(patience))?;
         sender.write_all(b"still there?")?;
         Ok(receiver.read_exact(&mut [0; 12]).is_ok())
     }
@@ -65,9 +75,9 @@ fn recheck_cuts_what_lost_its_rule() -> Result<(), Failed> {
     lab.write(&trio_without("a-to-c"))?;
     let said = running.reload_gladly()?;
     assert!(said.contains("live connections are judged again"), "{said}");
-    assert!(!cut_by_opener.carries(true)?, "the opener's packet passed");
-    assert!(!cut_by_answerer.carries(false)?, "the answerer's packet passed");
-    assert!(!cut_by_opener.carries(false)? && !cut_by_answerer.carries(true)?, "a cut connection came back");
+    assert!(cut_by_opener.is_cut(true)?, "the opener's packet passed");
+    assert!(cut_by_answerer.is_cut(false)?, "the answerer's packet passed");
+    assert!(cut_by_opener.is_cut(false)? && cut_by_answerer.is_cut(true)?, "a cut connection came back");
     assert!(kept.carries(true)? && kept.carries(false)?, "a connection that has its rule was cut");
     // The refusals say which packet met them. Which side's was the first is the kernels' business: they hold acknowledgments back.
     for (own, other) in [("10.1.0.10", "10.2.0.12"), ("fd00:1::a", "fd00:2::c")] {

@@ -52,4 +52,5 @@ fn all_the_same_over_veth_pairs() -> Result<(), Failed> {
         command.env(ROLE, "yes").env(PROGRAM, &septum);
         command
     })
+    .map(drop)
 }

@@ -1,7 +1,5 @@
 //! Devices that exist, lack something, disappear, or are held by others; frames exactly as they were sent.
 
-use std::time::Duration;
-
 use libtest_mimic::{Failed, Trial};
 use pnet::datalink::{self, Channel, Config, DataLinkReceiver, DataLinkSender};
 use septum::drop_reason::UndeliveredReason;
@@ -12,7 +10,7 @@ use septum::wire::vnet_hdr::VnetHeader;
 use septum_rules::workload::{PortKind, PortSpec};
 
 use crate::namespace::needs_tun;
-use crate::ports::{Host, await_gone, receive_until, tap, transmit};
+use crate::ports::{Host, PATIENCE, await_gone, receive_until, tap, transmit};
 
 type Outcome = Result<(), Failed>;
 type OfKind = fn(Substitute) -> Outcome;
@@ -317,7 +315,7 @@ pub(crate) type Raw = (Box<dyn DataLinkSender>, Box<dyn DataLinkReceiver>);
 pub(crate) fn raw(namespace: &NetworkNamespace, device: &str) -> Result<Raw, Failed> {
     namespace.run(|| -> Result<_, Failed> {
         let found = datalink::interfaces().into_iter().find(|interface| interface.name == device);
-        let config = Config { read_timeout: Some(Duration::from_secs(2)), ..Config::default() };
+        let config = Config { read_timeout: Some(PATIENCE), ..Config::default() };
         match datalink::channel(&found.ok_or("no such device")?, config)? {
             Channel::Ethernet(sender, receiver) => Ok((sender, receiver)),
             _ => Err("not an Ethernet channel".into()),

@@ -6,7 +6,6 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -15,7 +14,7 @@ use septum::sys::tun;
 use septum_rules::workload::{PortKind, PortSpec};
 
 use crate::namespace::needs_tun;
-use crate::ports::{receive_until, tap, transmit};
+use crate::ports::{PATIENCE, receive_until, tap, transmit};
 
 const ROLE: &str = "SEPTUM_TEST_INHERITED_ROLE";
 
@@ -46,7 +45,10 @@ pub(crate) fn play_role() -> Option<ExitCode> {
         Ok(mut port) => {
             println!("{:?}", port.device());
             let mut queues = port.take_queues();
-            if let Some(frame) = receive_until(&mut queues, |frame| frame.ends_with(b"question")) {
+            // At a TAP that is down nobody asks.
+            if port.device() == Device::Datagram
+                && let Some(frame) = receive_until(&mut queues, |frame| frame.ends_with(b"question"))
+            {
                 transmit(&mut queues[2], &frame);
             }
         }
@@ -69,7 +71,7 @@ fn given(descriptor: OwnedFd, meanwhile: impl FnOnce() -> std::io::Result<()>) -
 
 fn socket() -> Result<(), Failed> {
     let (ours, theirs) = UnixDatagram::pair()?;
-    ours.set_read_timeout(Some(Duration::from_secs(5)))?;
+    ours.set_read_timeout(Some(PATIENCE))?;
     let said = given(theirs.into(), || {
         ours.send(b"a frame with a question")?;
         let mut answer = [0; 100];

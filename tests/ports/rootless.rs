@@ -66,4 +66,5 @@ fn a_tap_is_served_by_a_veth_pair() -> Result<(), Failed> {
         command.env(ROLE, "yes");
         command
     })
+    .map(drop)
 }

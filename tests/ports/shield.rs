@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::UdpSocket;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
 use septum::port::{Inside, Port, PortError, Substitute};
@@ -13,10 +13,12 @@ use septum_rules::mac::MacAddress;
 use septum_rules::workload::{PortKind, PortSpec};
 
 use crate::devices::raw;
-use crate::ports::{receive_until, tap};
+use crate::ports::{PATIENCE, receive_until, tap};
 
 const HOST: &str = "192.0.2.1";
 const PORT: u16 = 5555;
+/// How long the host is listened to where it must hear nothing.
+const SILENCE: Duration = Duration::from_millis(300);
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -29,17 +31,27 @@ fn the_host_hears_nothing() -> Result<(), Failed> {
     let namespace = NetworkNamespace::anonymous()?;
     let near = prepare(&namespace)?;
     let listener = namespace.run(|| UdpSocket::bind(("0.0.0.0", PORT)))??;
-    listener.set_read_timeout(Some(Duration::from_millis(300)))?;
+    listener.set_read_timeout(Some(SILENCE))?;
     let (mut sender, _receiver) = raw(&namespace, "far")?;
     let broadcast = MacAddress([0xff; 6]);
     let own = near.mac.ok_or("no MAC")?;
     let mut buffer = [0; 100];
 
-    // The test itself: without the switch both ways reach the listener.
+    // The test itself: without the switch both ways reach the listener, once the kernel has made the fresh link ready.
+    let deadline = Instant::now() + PATIENCE;
     for to in [broadcast, own] {
-        sender.send_to(&datagram(to), None).ok_or("no buffer")??;
-        listener.recv(&mut buffer).map_err(|error| format!("unshielded, {to}: {error}"))?;
+        loop {
+            sender.send_to(&datagram(to), None).ok_or("no buffer")??;
+            match listener.recv(&mut buffer) {
+                Ok(_) => break,
+                Err(error) if Instant::now() > deadline => {
+                    return Err(format!("unshielded, {to}: {error}").into());
+                }
+                Err(_) => {}
+            }
+        }
     }
+    while listener.recv(&mut buffer).is_ok() {}
 
     let mut port = open(&namespace)?;
     let mut queues = port.take_queues();
@@ -54,6 +66,7 @@ fn the_host_hears_nothing() -> Result<(), Failed> {
     }
 
     drop(port);
+    listener.set_read_timeout(Some(PATIENCE))?;
     sender.send_to(&datagram(own), None).ok_or("no buffer")??;
     listener.recv(&mut buffer).map_err(|error| format!("not as before: {error}"))?;
     // Nothing is left that would stand in the way.

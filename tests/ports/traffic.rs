@@ -8,7 +8,7 @@ use libtest_mimic::{Failed, Trial};
 use septum::port::{Device, Substitute};
 
 use crate::namespace::needs_tun;
-use crate::ports::{Carried, Host, Wire};
+use crate::ports::{Carried, Host, PATIENCE, Wire};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let pairs = [
@@ -72,7 +72,7 @@ pub(crate) fn bulk(from: &Host, to: &Host, family: usize) -> Result<(), Failed> 
     let expected = chunk.clone();
     let receiving = thread::spawn(move || -> std::io::Result<bool> {
         let (mut stream, _) = listener.accept()?;
-        stream.set_read_timeout(Some(std::time::Duration::from_secs(10)))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         let mut received = vec![0; expected.len()];
         for _ in 0..CHUNKS {
             stream.read_exact(&mut received)?;
@@ -83,7 +83,7 @@ pub(crate) fn bulk(from: &Host, to: &Host, family: usize) -> Result<(), Failed> 
         Ok(stream.read(&mut received)? == 0)
     });
     let mut stream = from.connect(server)?;
-    stream.set_write_timeout(Some(std::time::Duration::from_secs(10)))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
     for _ in 0..CHUNKS {
         stream.write_all(&chunk)?;
     }

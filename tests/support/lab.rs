@@ -15,7 +15,7 @@ use septum_rules::load::{self, Input};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::host::Host;
+use crate::host::{Host, PATIENCE};
 use crate::running::Running;
 
 /// A policy and its hosts.
@@ -131,7 +131,7 @@ impl Lab {
         wanted: &str,
         fits: impl Fn(&Value) -> bool,
     ) -> Result<Value, Failed> {
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let events = self.events()?;
             if let Some(event) = events.iter().find(|event| fits(event)) {
@@ -153,7 +153,7 @@ impl Lab {
     /// Nothing is left of the switch in the namespace `name`.
     pub(crate) fn assert_empty_namespace(&self, name: &str) -> Result<(), Failed> {
         // A device whose process has ended is taken apart a little later.
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let links = self.namespaces[name].run(|| Netlink::open()?.links())??;
             let left: Vec<_> = links.iter().map(|link| &*link.name).filter(|link| *link != "lo").collect();

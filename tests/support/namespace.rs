@@ -12,9 +12,11 @@ pub(crate) fn needs_tun(trial: Trial) -> Trial {
     trial.with_ignored_flag(!available)
 }
 
-/// Runs `trials` inside a sandbox. Where the kernel refuses one, says why and counts them as ignored.
-pub(crate) fn run_trials(trials: Vec<Trial>) -> ExitCode {
-    let arguments = Arguments::from_args();
+/// Runs `trials` inside a sandbox, `at_once` so many or as many as the machine has CPUs. Where the kernel refuses a sandbox, says
+/// why and counts them as ignored.
+pub(crate) fn run_trials(trials: Vec<Trial>, at_once: Option<usize>) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = at_once.or(arguments.test_threads);
     if arguments.list {
         return libtest_mimic::run(&arguments, trials).exit_code();
     }

@@ -24,20 +24,24 @@ impl Programs {
         Ok(Self(folder))
     }
 
-    /// Copies a program here.
+    /// Copies a program here. Another process does so: a file that this one writes would be open in any child that another
+    /// test has forked meanwhile, and what is open for writing cannot be executed (execve(2), ETXTBSY).
     pub(crate) fn copy(&self, from: &Path) -> io::Result<PathBuf> {
         let to = self.0.path().join(from.file_name().unwrap_or_default());
-        fs::copy(from, &to)?;
+        let status = Command::new("cp").arg(from).arg(&to).status()?;
+        if !status.success() {
+            return Err(io::Error::other(format!("cp {}: {status}", from.display())));
+        }
         fs::set_permissions(&to, Permissions::from_mode(0o755))?;
         Ok(to)
     }
 }
 
-/// Runs a command as `nobody`, without a home.
+/// Runs a command as `nobody`, without a home; gives what it printed.
 ///
 /// # Errors
-/// What it printed, when it fails.
-pub(crate) fn run_as_nobody(command: impl Fn() -> Command) -> Result<(), Failed> {
+/// The same, when it fails.
+pub(crate) fn run_as_nobody(command: impl Fn() -> Command) -> Result<Vec<u8>, Failed> {
     let homeless = || {
         let mut command = command();
         command.env_remove("HOME").current_dir("/");
@@ -52,7 +56,7 @@ pub(crate) fn run_as_nobody(command: impl Fn() -> Command) -> Result<(), Failed>
         output => output?,
     };
     if output.status.success() {
-        return Ok(());
+        return Ok(output.stdout);
     }
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Err(format!("{}\n{said}\n{errors}", output.status).into())

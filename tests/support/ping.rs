@@ -13,6 +13,8 @@ use rustix::net::{
     sockopt,
 };
 
+use crate::host::PATIENCE;
+
 /// What an echo request met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
@@ -37,7 +39,7 @@ pub(crate) struct Ping {
 
 impl Ping {
     pub(crate) fn new(to: IpAddr) -> Self {
-        Self { to, size: 56, hops: 64, patience: Duration::from_secs(3) }
+        Self { to, size: 56, hops: 64, patience: PATIENCE }
     }
 
     /// Sends it from the calling thread's namespace and waits for what comes.

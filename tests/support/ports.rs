@@ -17,6 +17,9 @@ use septum::wire::vnet_hdr::VnetHeader;
 use septum_rules::source::Span;
 use septum_rules::workload::{Namespace, PortKind, PortSpec};
 
+/// What must come comes within this, on a machine that is busy with others too.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A TAP that the switch configures inside a namespace.
 pub(crate) fn tap(device: &str) -> PortSpec {
     PortSpec {
@@ -60,7 +63,7 @@ impl Host {
 
     pub(crate) fn udp(&self, address: IpAddr) -> UdpSocket {
         let socket = self.run(|| UdpSocket::bind((address, 0)).expect("the address is configured"));
-        socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         socket
     }
 
@@ -69,7 +72,7 @@ impl Host {
     }
 
     pub(crate) fn connect(&self, to: SocketAddr) -> std::io::Result<TcpStream> {
-        self.run(|| TcpStream::connect_timeout(&to, Duration::from_secs(5)))
+        self.run(|| TcpStream::connect_timeout(&to, PATIENCE))
     }
 
     pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
@@ -157,9 +160,9 @@ pub(crate) fn wait<'a>(queues: impl Iterator<Item = &'a AnyQueue>, limit: Durati
     let _ = poll(&mut ready, Some(&limit));
 }
 
-/// Receives until a frame is `wanted`; gives it with its virtio header. `None` after two seconds.
+/// Receives until a frame is `wanted`; gives it with its virtio header. `None` when none comes.
 pub(crate) fn receive_until(queues: &mut [AnyQueue], wanted: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + PATIENCE;
     let mut burst = Burst::default();
     while Instant::now() < deadline {
         wait(queues.iter(), Duration::from_millis(50));
@@ -174,9 +177,9 @@ pub(crate) fn receive_until(queues: &mut [AnyQueue], wanted: impl Fn(&[u8]) -> b
     None
 }
 
-/// Receives until the queue says that its device is gone. `None` after five seconds.
+/// Receives until the queue says that its device is gone. `None` when it never does.
 pub(crate) fn await_gone(queue: &mut AnyQueue) -> Option<PortGone> {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     let mut burst = Burst::default();
     while Instant::now() < deadline {
         burst.clear();
