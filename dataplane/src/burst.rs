@@ -29,7 +29,7 @@ pub const BYTE_BUDGET: usize = 384 * 1024;
 #[derive(Debug)]
 pub struct Burst {
     /// Reads and writes the slots in one system call each, where it may be had; its thread's alone. Dropped before they are.
-    ring: Option<RefCell<Ring>>,
+    ring: Option<Box<RefCell<Ring>>>,
     memory: Pages<u8>,
     lengths: [u32; BURST],
     count: usize,
@@ -61,7 +61,7 @@ impl Burst {
         let mut ring = Ring::new()?;
         // Refused above the limit of locked memory: then the slots are ordinary memory to the kernel.
         let registered = ring.register(&mut self.memory).is_ok();
-        self.ring = Some(RefCell::new(ring));
+        self.ring = Some(Box::new(RefCell::new(ring)));
         Ok(registered)
     }
 
@@ -72,26 +72,20 @@ impl Burst {
         descriptor: BorrowedFd<'_>,
         most: usize,
     ) -> Option<(usize, Result<(), Errno>)> {
-        let ring = self.ring.as_mut()?.get_mut();
+        // Out of the way: its results are its own memory.
+        let mut ring = self.ring.take()?;
         let first = self.count;
         let most = most.min(BURST - first);
-        let done = ring.read(descriptor, &mut self.memory[first * SLOT..], SLOT, most);
+        let done = ring.get_mut().read(descriptor, &mut self.memory[first * SLOT..], SLOT, most);
         let mut end = Ok(());
         for (index, done) in done.iter().enumerate() {
             match done.result() {
-                Ok(length) => {
-                    let (from, to) = ((first + index) * SLOT, self.count * SLOT);
-                    if from != to {
-                        // It came between two reads: the one before it found nothing.
-                        self.memory.copy_within(from..from + length, to);
-                    }
-                    self.lengths[self.count] = length as u32;
-                    self.count += 1;
-                    self.bytes += length;
-                }
+                // It may have come between two reads: the one before it found nothing.
+                Ok(length) => self.commit_slot(first + index, length),
                 Err(error) => end = end.and(Err(error)),
             }
         }
+        self.ring = Some(ring);
         Some((self.count - first, end))
     }
 
@@ -141,6 +135,26 @@ impl Burst {
         self.lengths[self.count] = length as u32;
         self.count += 1;
         self.bytes += length;
+    }
+
+    /// The next `count` free slots, one behind the other, to read frames into; follow with [`Burst::commit_slot`].
+    ///
+    /// # Panics
+    /// When there are not so many.
+    pub fn next_slots(&mut self, count: usize) -> &mut [u8] {
+        &mut self.memory[self.count * SLOT..][..count * SLOT]
+    }
+
+    /// Takes the first `length` bytes of the slot `index` as the next frame; it moves to the slots before it that hold none.
+    ///
+    /// # Panics
+    /// When the slot is taken or `length` exceeds it.
+    pub fn commit_slot(&mut self, index: usize, length: usize) {
+        assert!(self.count <= index && index < BURST && length <= SLOT, "a frame that is not there");
+        if index != self.count {
+            self.memory.copy_within(index * SLOT..index * SLOT + length, self.count * SLOT);
+        }
+        self.commit(length);
     }
 
     /// Copies a frame (virtio header first) in. False when there is no room or it is longer than a slot.
@@ -233,7 +247,7 @@ impl<'a> Frames<'a> {
     }
 
     /// The frames, each with its virtio header.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + '_ {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone + '_ {
         self.indices.iter().map(|index| self.burst.frame(usize::from(*index)))
     }
 }

@@ -4,7 +4,7 @@
 //! Super-frames and unfinished checksums pass as on a TAP. Several queues share the device's flows as those of a TAP do
 //! ([`crate::sys::steering`]), or by the kernel's hash, which is the same for both directions. Limits: the kernel drops what comes while a socket's
 //! buffer is full, without telling; frames of protocols whose super-frames have no virtio description (SCTP) are
-//! lost. One recvmsg(2) or sendmsg(2) a frame.
+//! lost. One recvmmsg(2) or sendmmsg(2) for up to 64 frames.
 //!
 //! The device is raised and gets the MTU. The stack on this side hears nothing of it while the port is open
 //! ([`super::shield`]), and says nothing: ARP and IPv6 are switched off there and stay so. Nothing else of it is
@@ -19,7 +19,7 @@ use super::error::PortError;
 use super::inside::set_mtu;
 use super::shield::Shield;
 use super::{Offloads, PortGone, PortQueue, TransmitOutcome};
-use crate::burst::{Burst, Frames};
+use crate::burst::{Burst, Frames, SLOT};
 use crate::drop_reason::UndeliveredReason;
 use crate::sys::netlink::{Link, Netlink};
 use crate::sys::packet::{self, Received};
@@ -29,6 +29,9 @@ use crate::sys::sysctl::{self, Family};
 /// Bytes of frames that may wait in one socket, as the kernel accounts them: some forty super-frames. Without
 /// privileges the kernel grants less (`net.core.rmem_max`).
 const SOCKET_BUFFER: usize = 8 << 20;
+
+/// Frames that are asked for at the least: what is not there costs little to ask for, and a call that says so is saved.
+const LEAST: usize = 4;
 
 /// Frames that the kernel could not describe, skipped in one call of receive before it lets others work.
 const SKIPPED: usize = 64;
@@ -43,6 +46,8 @@ pub struct PacketQueue {
     /// empty read asks whether it still exists.
     was_down: bool,
     refusal_told: bool,
+    /// Frames to ask for at once: as many as came last time, and some more.
+    appetite: usize,
 }
 
 impl PacketQueue {
@@ -67,7 +72,7 @@ impl PacketQueue {
             .map(|group| packet::join_fanout(socket.as_fd(), group, steering::program(Hook::Fanout)))
             .transpose();
         let group = group.map_err(step("share the frames of"))?;
-        Ok((Self { socket, private, was_down: false, refusal_told: false }, group))
+        Ok((Self { socket, private, was_down: false, refusal_told: false, appetite: LEAST }, group))
     }
 
     fn is_gone(&self) -> bool {
@@ -96,10 +101,25 @@ impl PortQueue for PacketQueue {
     fn receive(&mut self, burst: &mut Burst) -> Result<usize, PortGone> {
         let before = burst.len();
         let mut skipped = 0;
-        while burst.has_room() && skipped < SKIPPED {
-            match packet::receive(&self.socket, burst.next_slot()) {
-                Ok(Received::Frame(length)) => burst.commit(length),
-                Ok(Received::TooLong) => skipped += 1,
+        let mut received = [Received::TooLong; packet::BATCH];
+        while skipped < SKIPPED
+            && let Some(room) = burst.room_for(self.appetite)
+        {
+            let first = burst.len();
+            let wanted = &mut received[..room];
+            match packet::receive_batch(&self.socket, burst.next_slots(room), SLOT, wanted) {
+                Ok(count) => {
+                    for (index, received) in received[..count].iter().enumerate() {
+                        match received {
+                            Received::Frame(length) => burst.commit_slot(first + index, *length),
+                            Received::TooLong => skipped += 1,
+                        }
+                    }
+                    self.appetite = if count == room { room * 4 } else { count.max(LEAST) };
+                    if count < room {
+                        break;
+                    }
+                }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EAGAIN) => break,
                     Some(libc::EINTR) => {}
@@ -117,10 +137,15 @@ impl PortQueue for PacketQueue {
     }
 
     fn transmit(&mut self, frames: Frames<'_>, outcome: &mut TransmitOutcome) {
-        for frame in frames.iter() {
-            match packet::transmit(&self.socket, frame) {
-                Ok(()) => outcome.sent(frame.len()),
-                Err(error) => outcome.lost(self.undelivered(&error)),
+        let mut rest = frames.iter();
+        while rest.len() > 0 {
+            match packet::transmit_batch(&self.socket, rest.clone()) {
+                Ok(taken) => rest.by_ref().take(taken).for_each(|frame| outcome.sent(frame.len())),
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+                Err(error) => {
+                    rest.next();
+                    outcome.lost(self.undelivered(&error));
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use std::ffi::{c_int, c_uint, c_void};
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr::null_mut;
 
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
 
@@ -29,6 +30,9 @@ const TAG_AT: usize = ETHERNET + 12;
 // linux/if_packet.h
 const PACKET_FANOUT_EBPF: c_uint = 7;
 const PACKET_FANOUT_DATA: c_int = 22;
+
+/// Frames of one call at the most.
+pub const BATCH: usize = 64;
 
 /// What a read gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,50 +163,114 @@ pub fn join_fanout(
 /// Reads one frame into `slot`, virtio header first.
 ///
 /// # Errors
-/// What recvmsg(2) says: `EAGAIN` when there is none, `ENETDOWN` once when the device went down, `EINVAL` when
-/// the kernel cannot describe the frame in a virtio header; that frame is lost.
+/// As [`receive_batch`].
 pub fn receive(socket: impl AsFd, slot: &mut [u8]) -> io::Result<Received> {
-    let room = slot.len() - TAG;
-    let (header, frame) = slot[..room].split_at_mut(ETHERNET);
-    let mut parts = [
-        libc::iovec { iov_base: header.as_mut_ptr().cast(), iov_len: HEADER },
-        libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() },
-    ];
-    let mut control = Control([0; CONTROL]);
-    let mut message = message(&mut parts);
-    message.msg_control = control.0.as_mut_ptr().cast();
-    message.msg_controllen = CONTROL as _;
-    // SAFETY: both vectors and the control buffer are valid for writing at their lengths during the call.
-    let read = check(unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &mut message, 0) })?;
-    if message.msg_flags & libc::MSG_TRUNC != 0 || read < HEADER {
-        return Ok(Received::TooLong);
+    let mut received = [Received::TooLong];
+    receive_batch(socket, slot, slot.len(), &mut received)?;
+    Ok(received[0])
+}
+
+/// Reads frames, virtio header first, into the slots of `memory`, each `slot` bytes long and one for each of `received`, in one
+/// system call. Gives how many came: fewer than asked for when no more wait, or when the next one is an error.
+///
+/// # Errors
+/// What recvmmsg(2) says where nothing came: `EAGAIN` when there is nothing, `ENETDOWN` once when the device went down, `EINVAL` when
+/// the kernel cannot describe the frame in a virtio header; that frame is lost.
+///
+/// # Panics
+/// When more than [`BATCH`] are asked for, or the slots are not there.
+pub fn receive_batch(
+    socket: impl AsFd,
+    memory: &mut [u8],
+    slot: usize,
+    received: &mut [Received],
+) -> io::Result<usize> {
+    assert!(received.len() <= BATCH && received.len() * slot <= memory.len(), "slots that are not there");
+    let mut parts = [const { MaybeUninit::uninit() }; BATCH];
+    let mut controls = [const { MaybeUninit::uninit() }; BATCH];
+    let mut messages = [const { MaybeUninit::uninit() }; BATCH];
+    let slots = memory.chunks_exact_mut(slot).take(received.len());
+    for (((buffer, parts), control), message) in slots.zip(&mut parts).zip(&mut controls).zip(&mut messages) {
+        let (header, frame) = buffer[..slot - TAG].split_at_mut(ETHERNET);
+        let parts = parts.write([
+            libc::iovec { iov_base: header.as_mut_ptr().cast(), iov_len: HEADER },
+            libc::iovec { iov_base: frame.as_mut_ptr().cast(), iov_len: frame.len() },
+        ]);
+        let control: &mut Control = control.write(Control([0; CONTROL]));
+        let message = message.write(message_of(parts));
+        message.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_hdr.msg_controllen = CONTROL as _;
+    }
+    let count = received.len() as c_uint;
+    // SAFETY: as many messages are written as it is told, and all vectors and control buffers that they point to are valid for
+    // writing at their lengths during the call.
+    let came = check(unsafe {
+        let first = messages.as_mut_ptr().cast();
+        libc::recvmmsg(socket.as_fd().as_raw_fd(), first, count, 0, null_mut())
+    })?;
+    for ((message, slot), received) in
+        messages.iter().zip(memory.chunks_exact_mut(slot)).zip(&mut *received).take(came)
+    {
+        // SAFETY: those that came are among those that were written above.
+        let message = unsafe { message.assume_init_ref() };
+        *received = described(message, slot);
+    }
+    Ok(came)
+}
+
+/// What a message that came says of the frame in its slot.
+fn described(message: &libc::mmsghdr, slot: &mut [u8]) -> Received {
+    let read = message.msg_len as usize;
+    if message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 || read < HEADER {
+        return Received::TooLong;
     }
     slot[HEADER..ETHERNET].fill(0);
     let length = read - HEADER + ETHERNET;
-    Ok(Received::Frame(match tag_of(&message) {
+    Received::Frame(match tag_of(&message.msg_hdr) {
         Some(tag) if length >= TAG_AT => put_tag_back(slot, length, tag),
         _ => length,
-    }))
+    })
 }
 
 /// Writes one frame, virtio header first.
 ///
 /// # Errors
-/// What sendmsg(2) says: `ENETDOWN`, `ENXIO` when the device has disappeared, `EMSGSIZE` above its MTU,
-/// `ENOBUFS` and `EAGAIN` when queues are full, `EINVAL` when the header contradicts the frame.
+/// As [`transmit_batch`].
 ///
 /// # Panics
 /// When `frame` is shorter than its virtio header.
 pub fn transmit(socket: impl AsFd, frame: &[u8]) -> io::Result<()> {
-    let (header, ethernet) = frame.split_at(ETHERNET);
-    let mut parts = [
-        libc::iovec { iov_base: header.as_ptr().cast_mut().cast(), iov_len: HEADER },
-        libc::iovec { iov_base: ethernet.as_ptr().cast_mut().cast(), iov_len: ethernet.len() },
-    ];
-    let message = message(&mut parts);
-    // SAFETY: the kernel only reads from both vectors, which are valid at their lengths during the call.
-    check(unsafe { libc::sendmsg(socket.as_fd().as_raw_fd(), &message, libc::MSG_NOSIGNAL) })?;
-    Ok(())
+    transmit_batch(socket, std::iter::once(frame)).map(drop)
+}
+
+/// Writes up to [`BATCH`] frames, virtio header first, in one system call, and gives how many were taken: at least one, of several
+/// those before the first that is refused.
+///
+/// # Errors
+/// What sendmmsg(2) says of the first: `ENETDOWN`, `ENXIO` when the device has disappeared, `EMSGSIZE` above its MTU,
+/// `ENOBUFS` and `EAGAIN` when queues are full, `EINVAL` when the header contradicts the frame.
+///
+/// # Panics
+/// When a frame is shorter than its virtio header.
+pub fn transmit_batch<'a>(socket: impl AsFd, frames: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
+    let mut parts = [const { MaybeUninit::uninit() }; BATCH];
+    let mut messages = [const { MaybeUninit::uninit() }; BATCH];
+    let mut count = 0;
+    for ((frame, parts), message) in frames.zip(&mut parts).zip(&mut messages) {
+        let (header, ethernet) = frame.split_at(ETHERNET);
+        let parts = parts.write([
+            libc::iovec { iov_base: header.as_ptr().cast_mut().cast(), iov_len: HEADER },
+            libc::iovec { iov_base: ethernet.as_ptr().cast_mut().cast(), iov_len: ethernet.len() },
+        ]);
+        message.write(message_of(parts));
+        count += 1;
+    }
+    // SAFETY: as many messages are written as it is told; the kernel only reads from the vectors that they point to, which are valid
+    // at their lengths during the call.
+    check(unsafe {
+        let first = messages.as_mut_ptr().cast();
+        libc::sendmmsg(socket.as_fd().as_raw_fd(), first, count, libc::MSG_NOSIGNAL)
+    })
 }
 
 /// Room for one `tpacket_auxdata` (its control message takes 36 bytes on 64-bit machines), aligned as
@@ -212,11 +280,11 @@ const CONTROL: usize = 64;
 #[repr(C, align(8))]
 struct Control([u8; CONTROL]);
 
-fn message(parts: &mut [libc::iovec; 2]) -> libc::msghdr {
-    // SAFETY: null pointers, zero lengths and padding are a valid `msghdr`.
-    let mut message = unsafe { MaybeUninit::<libc::msghdr>::zeroed().assume_init() };
-    message.msg_iov = parts.as_mut_ptr();
-    message.msg_iovlen = parts.len() as _;
+fn message_of(parts: &mut [libc::iovec; 2]) -> libc::mmsghdr {
+    // SAFETY: null pointers, zero lengths and padding are a valid `mmsghdr`.
+    let mut message = unsafe { MaybeUninit::<libc::mmsghdr>::zeroed().assume_init() };
+    message.msg_hdr.msg_iov = parts.as_mut_ptr();
+    message.msg_hdr.msg_iovlen = parts.len() as _;
     message
 }
 
