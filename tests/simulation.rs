@@ -16,10 +16,14 @@ mod fixtures;
 
 #[path = "simulation/answers.rs"]
 mod answers;
+#[path = "simulation/association.rs"]
+mod association;
 #[path = "simulation/cases.rs"]
 mod cases;
 #[path = "simulation/checker.rs"]
 mod checker;
+#[path = "simulation/copies.rs"]
+mod copies;
 #[path = "simulation/craft.rs"]
 mod craft;
 #[path = "simulation/fuzzed.rs"]

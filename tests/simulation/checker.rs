@@ -3,7 +3,6 @@
 //! It knows what was sent, by whom, under which policy; it believes nothing that the switch says of itself but how a frame
 //! ended, and holds that against what arrived, byte by byte.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use septum::drop_reason::{DropReason, UndeliveredReason};
@@ -45,14 +44,14 @@ pub(crate) struct Scene<'a> {
     pub(crate) sender: Option<usize>,
     pub(crate) moment: Moment,
     /// The worker has the newest snapshot.
-    is_current: bool,
+    pub(crate) is_current: bool,
 }
 
 impl Checker {
     /// A host has a new port: what it had used of its limits is forgotten.
     pub(crate) fn new_allowance(&mut self, host: usize) {
         self.allowances[host] = Allowance::of(atlas().hosts[host].limits);
-        self.model.forget_shares();
+        self.model.new_port(host);
     }
 
     /// Judges a burst: `frames` were sent at `ingress`, and `outcome` is what came of them.
@@ -90,12 +89,12 @@ impl Checker {
                     self.answered(&scene, &mut left, frame, false)?;
                 }
                 End::Rejected(reason) => {
-                    self.dropped(&scene, frame, *reason);
+                    self.dropped(&scene, frame, *reason)?;
                     self.answered(&scene, &mut left, frame, true)?;
                 }
-                End::Dropped(reason) => self.dropped(&scene, frame, *reason),
+                End::Dropped(reason) => self.dropped(&scene, frame, *reason)?,
                 End::Asked(reason, port) => {
-                    self.dropped(&scene, frame, *reason);
+                    self.dropped(&scene, frame, *reason)?;
                     self.asked(&scene, &mut left, frame, *port)?;
                 }
             }
@@ -107,30 +106,41 @@ impl Checker {
         Ok(())
     }
 
-    fn dropped(&mut self, scene: &Scene<'_>, frame: &[u8], reason: DropReason) {
+    fn dropped(&mut self, scene: &Scene<'_>, frame: &[u8], reason: DropReason) -> Result<(), Violation> {
         self.tally.dropped[reason.index()] += 1;
         let is_first = |packet: &Packet| packet.fragment.is_some_and(|(_, offset, ..)| offset == 0);
-        let Ok(View { content: Content::Ip(packet), .. }) = read(frame) else { return };
+        let Ok(view) = read(frame) else { return Ok(()) };
+        let Content::Ip(packet) = &view.content else { return Ok(()) };
         let is_admitted = match reason {
+            DropReason::GroupNoReceiver => return self.unheard(scene, frame, &view, packet),
+            DropReason::Absorbed | DropReason::MembershipQuota => {
+                if let Some(sender) = scene.sender {
+                    let whole = reason == DropReason::Absorbed;
+                    self.model.groups.told(sender, packet, frame, whole, scene.moment.tick);
+                }
+                false
+            }
             DropReason::DeniedEgress | DropReason::DeniedIngress | DropReason::Isolation => {
-                return self.model.refused(&packet, scene.moment);
+                self.model.refused(packet, scene.moment);
+                false
             }
             // Admitted, and then too long or too old to go on, or without a next hop.
             DropReason::TtlExceeded | DropReason::TooBig | DropReason::NextHopUnresolved => true,
             // Admitted, but there is no room to follow its fragments.
             DropReason::FragmentTableFull | DropReason::FragmentQuota | DropReason::FragmentOverlap => {
-                is_first(&packet)
+                is_first(packet)
             }
             _ => false,
         };
         // Of these, only a question for a next hop opens a connection; all of them go on with one that is there.
         if is_admitted
-            && let Ok(right) = self.model.right(&packet, frame, scene.moment)
+            && let Ok(right) = self.model.right(packet, frame, scene.moment)
             && (right != Right::Opens || reason == DropReason::NextHopUnresolved)
         {
             // What is dropped takes nobody's share by this count.
-            let _ = self.model.passed(&Packet { fragment: None, ..packet }, &right, scene.moment);
+            let _ = self.model.passed(&Packet { fragment: None, ..packet.clone() }, &right, scene.moment);
         }
+        Ok(())
     }
 
     /// Says what must arrive at `port` of a frame that was forwarded there, if it may have been at all.
@@ -231,54 +241,6 @@ impl Checker {
         self.tally.undelivered[reason.index()] += 1;
     }
 
-    /// Judges the copies of group frames: what is left at other ports must be these, each where the evaluator admits it.
-    fn copied(
-        &mut self,
-        scene: &Scene<'_>,
-        left: &mut [(PortId, std::slice::Iter<'_, Vec<u8>>)],
-        sent: &[&[u8]],
-    ) -> Result<(), Violation> {
-        if sent.is_empty() {
-            return Ok(());
-        }
-        let sender = sender_of(scene)?;
-        not_late(scene)?;
-        for (port, arrived) in left.iter_mut().filter(|(port, _)| *port != scene.ingress) {
-            let Some(at) = scene.rig.host_at(*port) else { continue };
-            let host = &atlas().hosts[at];
-            let mut sent = sent.iter();
-            // What is still to come of the group frame that has begun to arrive.
-            let mut pending = VecDeque::new();
-            for frame in arrived.by_ref() {
-                if !pending.is_empty() && pending.front() != Some(frame) && scene.rig.build.queue >= 64 {
-                    return Err(format!("at {} arrived a part of a group frame", host.name));
-                }
-                while pending.front() != Some(frame) {
-                    let Some(original) = sent.next() else {
-                        return Err(format!("at {} arrived what nobody sent: {}", host.name, hex(frame)));
-                    };
-                    let view =
-                        read(original).map_err(|why| format!("copied what does not hold together: {why}"))?;
-                    let Some(packet) = view.ip() else { return Err("copied what is no IP".into()) };
-                    own_source(sender, &view, packet)?;
-                    pending = transform::fitted(original, packet, scene.rig.build.offloads[at]).into();
-                    if pending.front() == Some(frame) {
-                        if view.destination != group_mac(packet.destination) {
-                            return Err(format!(
-                                "copied to {}, which is not its group's MAC",
-                                view.destination
-                            ));
-                        }
-                        may_be_copied(scene, sender, host, packet)?;
-                    }
-                }
-                pending.pop_front();
-                self.tally.arrived += 1;
-            }
-        }
-        Ok(())
-    }
-
     /// Judges the question for a next hop that left in place of `frame`: its sender may go there.
     fn asked(
         &mut self,
@@ -326,7 +288,7 @@ pub(crate) fn sender_of(scene: &Scene<'_>) -> Result<&'static Host, Violation> {
     Ok(&atlas().hosts[sender])
 }
 
-fn not_late(scene: &Scene<'_>) -> Result<(), Violation> {
+pub(crate) fn not_late(scene: &Scene<'_>) -> Result<(), Violation> {
     match scene.rig.is_late && scene.moment.rules == ENDING {
         true => Err("forwarded by a policy whose last day is over".into()),
         false => Ok(()),
@@ -334,7 +296,7 @@ fn not_late(scene: &Scene<'_>) -> Result<(), Violation> {
 }
 
 /// RFC 1112 section 6.4, RFC 2464 section 7.
-fn group_mac(address: IpAddr) -> MacAddress {
+pub(crate) fn group_mac(address: IpAddr) -> MacAddress {
     match address {
         IpAddr::V4(v4) if v4.is_multicast() => {
             let octets = v4.octets();
@@ -353,36 +315,12 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 /// Whether the source is the sender's own, at both layers.
-fn own_source(sender: &Host, view: &View, packet: &Packet) -> Result<(), Violation> {
+pub(crate) fn own_source(sender: &Host, view: &View, packet: &Packet) -> Result<(), Violation> {
     if !sender.has_mac(view.source) {
         return Err(format!("{} passes as {}", sender.name, view.source));
     }
     if !sender.has(packet.source) {
         return Err(format!("{} passes as {}", sender.name, packet.source));
-    }
-    Ok(())
-}
-
-fn may_be_copied(
-    scene: &Scene<'_>,
-    sender: &Host,
-    receiver: &Host,
-    packet: &Packet,
-) -> Result<(), Violation> {
-    let is_broadcast = atlas().segments[sender.segment].broadcast == Some(packet.destination)
-        || packet.destination.to_string() == "255.255.255.255";
-    if !packet.destination.is_multicast() && !is_broadcast {
-        return Err(format!("copied what is for {}", packet.destination));
-    }
-    if receiver.segment != sender.segment {
-        return Err(format!("a group frame reached {} in another segment", receiver.name));
-    }
-    let Some(address) = receiver.address(packet.source.is_ipv4()) else {
-        return Err(format!("{} has no address of the family", receiver.name));
-    };
-    if packet.fragment.is_some() || !atlas().admits(scene.moment.rules, packet.source, address, packet.layer4)
-    {
-        return Err(format!("a group frame that the evaluator refuses reached {}", receiver.name));
     }
     Ok(())
 }

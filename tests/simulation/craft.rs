@@ -266,9 +266,15 @@ pub(crate) fn arp(
 pub(crate) fn with_tag(mut frame: Vec<u8>, ethertype: u16, tag: u16) -> Vec<u8> {
     let bytes = [ethertype.to_be_bytes(), tag.to_be_bytes()].concat();
     frame.splice(VNET + 12..VNET + 12, bytes);
-    if frame[0] & 1 != 0 {
-        let start = u16::from_le_bytes([frame[6], frame[7]]) + 4;
-        frame[6..8].copy_from_slice(&start.to_le_bytes());
-    }
+    move_offsets(&mut frame, |offset| offset.saturating_add(4));
     frame
+}
+
+/// Moves what a virtio header says of places in its frame: the headers' length, and where an unfinished checksum begins.
+pub(crate) fn move_offsets(frame: &mut [u8], moved: impl Fn(u16) -> u16) {
+    let places = [(2, frame[2..4] != [0, 0]), (6, frame[0] & 1 != 0)];
+    for (at, _) in places.into_iter().filter(|(_, is_said)| *is_said) {
+        let offset = moved(u16::from_le_bytes([frame[at], frame[at + 1]]));
+        frame[at..at + 2].copy_from_slice(&offset.to_le_bytes());
+    }
 }

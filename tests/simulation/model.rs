@@ -6,6 +6,8 @@
 
 #[path = "model/fragments.rs"]
 mod fragments;
+#[path = "model/groups.rs"]
+pub(crate) mod groups;
 #[path = "model/report.rs"]
 mod report;
 #[path = "model/shares.rs"]
@@ -19,6 +21,7 @@ use std::net::IpAddr;
 use septum_rules::proto::Layer4;
 
 use self::fragments::Fragments;
+use self::groups::Groups;
 use self::report::{Quoted, quoted};
 use self::shares::Shares;
 use self::windows::Windows;
@@ -98,6 +101,7 @@ pub(crate) struct Model {
     connections: HashMap<Key, Connection>,
     fragments: Fragments,
     shares: Shares,
+    pub(crate) groups: Groups,
 }
 
 /// What an ICMP message is: the query's type if it asks or answers.
@@ -292,9 +296,10 @@ impl Model {
         Ok(())
     }
 
-    /// A port has come: its shares begin anew.
-    pub(crate) fn forget_shares(&mut self) {
+    /// A host has a new port: shares begin anew, and nobody has reported there.
+    pub(crate) fn new_port(&mut self, host: usize) {
         self.shares.forget();
+        self.groups.forget(host);
     }
 
     /// Takes note that the gates refused a packet: if its connection does not stand any more, it has ended.
@@ -316,6 +321,7 @@ impl Model {
     pub(crate) fn sweep(&mut self, now: u32) {
         self.connections.retain(|key, connection| now - connection.seen <= connection.lifetime(key.protocol));
         self.fragments.sweep(now);
+        self.groups.sweep(now);
     }
 }
 

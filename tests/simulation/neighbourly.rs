@@ -4,16 +4,17 @@ use std::net::IpAddr;
 
 use septum_rules::mac::MacAddress;
 
+use crate::checker::group_mac;
 use crate::craft::*;
 use crate::hostile::Mint;
-use crate::provoke::listener_report;
+use crate::provoke::listener_message;
 use crate::world::atlas;
 
 impl Mint<'_> {
     /// A packet to many: within a segment, or as if.
     pub(crate) fn group_frame(&mut self) -> Vec<u8> {
-        if self.random.once_in(6) {
-            return listener_report(self, "ff02::fb").frame();
+        if self.random.once_in(4) {
+            return self.membership();
         }
         let mut draft = self.packet_of(UDP);
         let port = *self.random.pick(&[5353, 514, 53, 1900]);
@@ -24,15 +25,10 @@ impl Mint<'_> {
                 Some(broadcast) => broadcast,
                 None => "255.255.255.255".parse().expect("an address"),
             },
-            (true, _) => "224.0.0.251".parse().expect("an address"),
-            (false, _) => "ff02::fb".parse().expect("an address"),
+            (ipv4, _) => self.group(ipv4),
         };
         draft.destination = group;
-        draft.macs.1 = match group {
-            IpAddr::V4(v4) if v4.is_multicast() => MacAddress([1, 0, 0x5e, 0, 0, 0xfb]),
-            IpAddr::V4(_) => MacAddress::BROADCAST,
-            IpAddr::V6(_) => MacAddress([0x33, 0x33, 0, 0, 0, 0xfb]),
-        };
+        draft.macs.1 = group_mac(group);
         if self.random.once_in(10) {
             let other = atlas().hosts[self.somebody()].mac;
             draft.macs.1 =
@@ -43,6 +39,43 @@ impl Mint<'_> {
             return draft.fragment(0, 16);
         }
         draft.frame()
+    }
+
+    /// A group that some listen to.
+    fn group(&mut self, ipv4: bool) -> IpAddr {
+        let groups = if ipv4 {
+            ["224.0.0.251", "239.9.9.7", "224.0.1.7"]
+        } else {
+            ["ff02::fb", "ff15::9:7", "ff02::1"]
+        };
+        self.random.pick(&groups).parse().expect("an address")
+    }
+
+    /// A report that the sender listens to some groups, or no longer does: of IGMPv2 and MLDv1, IGMPv3 and MLDv2.
+    fn membership(&mut self) -> Vec<u8> {
+        let ipv4 = self.random.once_in(2) || atlas().hosts[self.from].address(false).is_none();
+        let (group, joins) = (self.group(ipv4), !self.random.once_in(3));
+        if self.random.once_in(2) {
+            // To exclude nothing is to join, to include nothing is to leave.
+            let kinds = if joins { [2, 4] } else { [1, 3] };
+            let mut records = [&[*self.random.pick(&kinds), 0, 0, 0], &octets(group)[..]].concat();
+            let mut count = 1;
+            if self.random.once_in(3) {
+                let other = self.group(ipv4);
+                records.extend([&[4, 0, 0, 1], &octets(other)[..], &octets(self.group(ipv4))[..]].concat());
+                count += 1;
+            }
+            let header = [if ipv4 { 0x22 } else { 143 }, 0, 0, 0, 0, 0, 0, count];
+            return listener_message(self, ipv4, [&header[..], &records].concat()).frame();
+        }
+        let kind = match (ipv4, joins) {
+            (true, true) => 0x16,
+            (true, false) => 0x17,
+            (false, true) => 131,
+            (false, false) => 132,
+        };
+        let header: &[u8] = if ipv4 { &[kind, 0, 0, 0] } else { &[kind, 0, 0, 0, 0, 0, 0, 0] };
+        listener_message(self, ipv4, [header, &octets(group)].concat()).frame()
     }
 
     /// Address resolution, honest or not.

@@ -18,7 +18,7 @@ use std::sync::LazyLock;
 use septum::drop_reason::{DropReason, UndeliveredReason};
 
 use self::drafts::Script;
-pub(crate) use self::drafts::listener_report;
+pub(crate) use self::drafts::listener_message;
 use crate::checker::Checker;
 use crate::hostile::Mint;
 use crate::random::Random;

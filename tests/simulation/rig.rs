@@ -17,6 +17,7 @@ use septum::segmenter::Segmenter;
 use septum::snapshot::Snapshot;
 use septum::trunk::{Divider, Part};
 
+use crate::craft::{NETWORK, VNET, move_offsets, with_tag};
 use crate::world::{PLAIN, atlas};
 
 /// 2026-06-15 12:00 UTC.
@@ -66,7 +67,7 @@ pub(crate) struct Rig {
     pub(crate) ports: Vec<Option<PortId>>,
     /// A port that no policy describes.
     pub(crate) stray: PortId,
-    /// A trunk. The workload that sits behind it has a port in memory as all have: here only what is nobody's comes in.
+    /// A trunk: the frames of the workload that sits behind it cross its queue, with their tags. What is nobody's comes in by this id.
     pub(crate) trunk: PortId,
     free: VecDeque<PortId>,
     slots: usize,
@@ -122,17 +123,19 @@ impl Rig {
             build,
         };
         for host in 0..hosts {
-            rig.plug(port(host), rig.build.offloads[host]);
+            rig.plug(host, port(host));
         }
-        rig.plug(rig.stray, Offloads::ALL);
-        rig.plug(rig.trunk, Offloads::ALL);
+        rig.plug_in(rig.stray, Offloads::ALL);
+        for worker in 0..rig.workers.len() {
+            rig.catch_up(worker);
+        }
         rig
     }
 
     /// As new: no connections, the first policy, the first moment. The counters go on.
     pub(crate) fn renew(&mut self, seed: u64) {
         let table = Arc::new(ConnectionTable::seeded(seed, self.build.connections));
-        self.tick = self.tick.wrapping_add(1_000_000);
+        self.pass(1_000_000);
         self.change(PLAIN);
         for worker in 0..self.workers.len() {
             self.workers[worker].forwarder.table = Arc::clone(&table);
@@ -140,7 +143,26 @@ impl Rig {
         }
     }
 
-    fn plug(&mut self, port: PortId, offloads: Offloads) {
+    /// Lets time pass. Memberships that run out end meanwhile: the switch looks after them every few minutes.
+    pub(crate) fn pass(&mut self, ticks: u32) {
+        const SOON: u32 = 300 * Tick::PER_SECOND;
+        for part in [ticks.min(SOON), ticks.saturating_sub(SOON)] {
+            self.tick = self.tick.wrapping_add(part);
+            for slot in 0..self.slots as u16 {
+                if let Some(member) = self.newest.0.directory.member(slot) {
+                    member.memberships.expire(Tick(self.tick));
+                }
+            }
+        }
+    }
+
+    /// Gives a host's port a queue: one of its own, or, behind a trunk, the trunk's.
+    fn plug(&mut self, host: usize, port: PortId) {
+        let port = if atlas().hosts[host].id.is_some() { self.trunk } else { port };
+        self.plug_in(port, self.build.offloads[host]);
+    }
+
+    fn plug_in(&mut self, port: PortId, offloads: Offloads) {
         for worker in &mut self.workers {
             let (near, far) = MemoryQueue::pair(self.build.queue, offloads);
             worker.queues.attach(port, near);
@@ -173,6 +195,7 @@ impl Rig {
         let worker = &mut self.workers[worker];
         worker.snapshot = Arc::clone(&self.newest.0);
         worker.rules = self.newest.1;
+        worker.queues.follow(&worker.snapshot.directory);
     }
 
     /// Publishes a policy; no worker has it yet.
@@ -203,47 +226,75 @@ impl Rig {
             worker.far[usize::from(port.slot)] = None;
         }
         self.free.push_back(PortId { generation: port.generation.wrapping_add(1), ..port });
-        self.publish(self.newest.1);
+        self.publish_ports(host);
     }
 
     /// Gives a host a port again: the one that is free for longest.
     pub(crate) fn attach(&mut self, host: usize) {
         let port = self.free.pop_front().expect("a host that was detached has left its slot");
         self.ports[host] = Some(port);
-        self.plug(port, self.build.offloads[host]);
+        self.plug(host, port);
+        self.publish_ports(host);
+    }
+
+    fn publish_ports(&mut self, host: usize) {
         self.publish(self.newest.1);
+        // Who sits behind a trunk is known by what workers say of it: let all say the same.
+        if atlas().hosts[host].id.is_some() {
+            (0..self.workers.len()).for_each(|worker| self.catch_up(worker));
+        }
     }
 
     /// Lets a worker decide about frames that came in at `ingress`, and deliver them.
     pub(crate) fn burst(&mut self, worker: usize, ingress: PortId, frames: &[&[u8]]) -> Outcome {
+        let id = self.host_at(ingress).and_then(|host| atlas().hosts[host].id);
+        let trunk = self.trunk;
         let worker = &mut self.workers[worker];
         self.burst.clear();
         for frame in frames {
-            assert!(self.burst.push(frame), "a burst has room for what a step sends");
+            let frame = id.map_or_else(|| frame.to_vec(), |id| on_trunk(frame, id));
+            assert!(self.burst.push(&frame), "a burst has room for what a step sends");
         }
         let time = BurstTime { tick: Tick(self.tick), unix_ms: self.unix_ms };
         let Worker { forwarder, queues, snapshot, .. } = worker;
         let (plan, segmenter) = (&mut self.plan, &mut self.segmenter);
-        let mut ends = Vec::new();
+        let (mut ends, mut nobodys, mut somebodys) = (Vec::new(), Vec::new(), VecDeque::new());
         let mut forward = |part: Part<'_>| match part {
             Part::Of(port, burst) => {
+                if id.is_some() {
+                    somebodys.extend((0..burst.len()).map(|at| burst.frame(at)[VNET..].to_vec()));
+                }
                 forwarder.decide(snapshot, port, burst, time, plan);
                 deliver(plan, burst, port, queues, segmenter, &forwarder.cells);
                 ends.extend_from_slice(plan.ends());
             }
             Part::Refused(bytes, reason) => {
-                forwarder.refuse(snapshot, ingress, (bytes, reason), time);
-                ends.push(End::Dropped(reason));
+                forwarder.refuse(snapshot, trunk, (bytes, reason), time);
+                nobodys.push(End::Dropped(reason));
             }
         };
-        match snapshot.directory.trunk_at(ingress) {
+        match snapshot.directory.trunk_at(if id.is_some() { trunk } else { ingress }) {
             None => forward(Part::Of(ingress, &mut self.burst)),
             Some(trunk) => self.divider.divide(trunk, &self.burst, forward),
         }
+        // What is nobody's was refused first, wherever it stood among the others.
+        let (mut ends, mut nobodys) = (ends.into_iter(), nobodys.into_iter());
+        let end = |frame: &&[u8]| {
+            let is_somebodys = somebodys.front().is_some_and(|first| frame.get(VNET..) == Some(first));
+            somebodys.drain(..usize::from(is_somebodys));
+            let refused = if is_somebodys { None } else { nobodys.next() };
+            refused.or_else(|| ends.next())
+        };
+        let ends = frames.iter().filter_map(end).collect();
+        let carried = snapshot.directory.trunk_at(trunk).and_then(|trunk| trunk.carried.first());
         let arrived = |far: &Option<(PortId, MemoryQueue)>| {
             let (port, queue) = far.as_ref()?;
-            let frames: Vec<_> = std::iter::from_fn(|| queue.take()).collect();
-            (!frames.is_empty()).then_some((*port, frames))
+            let frames = std::iter::from_fn(|| queue.take());
+            let (port, frames): (_, Vec<_>) = match carried.filter(|_| *port == trunk) {
+                Some((id, behind)) => (*behind, frames.map(|frame| off_trunk(frame, *id)).collect()),
+                None => (*port, frames.collect()),
+            };
+            (!frames.is_empty()).then_some((port, frames))
         };
         Outcome { ends, arrivals: worker.far.iter().filter_map(arrived).collect() }
     }
@@ -261,6 +312,24 @@ impl Rig {
         }
         Ok(total)
     }
+}
+
+/// A frame as the workload behind a trunk sends it: with its tag, and some priority, where it has an EtherType.
+fn on_trunk(frame: &[u8], id: u16) -> Vec<u8> {
+    match frame.len() >= NETWORK {
+        true => with_tag(frame.to_vec(), 0x8100, id | (frame.len() as u16) << 13),
+        false => frame.to_vec(),
+    }
+}
+
+/// A frame as that workload hears it; one that has not its tag stays as it is, which nobody will have sent.
+fn off_trunk(mut frame: Vec<u8>, id: u16) -> Vec<u8> {
+    let place = NETWORK - 2..NETWORK + 2;
+    if frame.get(place.clone()) == Some(&[&[0x81, 0x00], &id.to_be_bytes()[..]].concat()) {
+        frame.drain(place);
+        move_offsets(&mut frame, |offset| offset.wrapping_sub(4));
+    }
+    frame
 }
 
 fn snapshot_of(

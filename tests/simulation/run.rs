@@ -12,7 +12,7 @@ use crate::hostile::{Lure, Mint};
 use crate::model::Moment;
 use crate::random::Random;
 use crate::rig::{Build, Outcome, Rig, SMALL_TABLE};
-use crate::shots::{FIRST_CLIENT, Shot};
+use crate::shots::{FIRST_CLIENT, Shot, remember};
 use crate::story::Story;
 use crate::talk::{Duty, Talk};
 use crate::tally::Tally;
@@ -45,6 +45,8 @@ pub(crate) struct Run {
     pub(crate) client: u16,
     pub(crate) lures: Vec<Lure>,
     pub(crate) history: VecDeque<(usize, Vec<u8>)>,
+    /// The frames for which a change of policy has ended connections, and who sent them.
+    pub(crate) ghosts: VecDeque<(usize, Vec<u8>)>,
     story: Story,
     pub(crate) step: u64,
     stale_until: u64,
@@ -84,6 +86,7 @@ impl Run {
             client: FIRST_CLIENT,
             lures: Vec::new(),
             history: VecDeque::new(),
+            ghosts: VecDeque::new(),
             story: Story::default(),
             step: 0,
             stale_until: 0,
@@ -128,6 +131,7 @@ impl Run {
         let (port, shots) = match self.random.below(20) {
             0..=11 => self.honest_shots(),
             12..=14 => self.provoking_shots(worker),
+            15 if self.random.once_in(3) => self.haunting_shots(),
             15 => self.replayed_shots(),
             _ => self.hostile_shots(),
         };
@@ -187,7 +191,7 @@ impl Run {
         }
         if self.random.once_in(4000) {
             let seconds = *self.random.pick(&[5, 12, 31, 61, 121, 200, 6 * 86_400]);
-            self.rig.tick += seconds * 8;
+            self.rig.pass(seconds * 8);
             self.note(format!("{seconds} seconds pass"));
         }
         if self.random.once_in(700) {
@@ -282,6 +286,10 @@ impl Run {
                         reason,
                         DropReason::Undescribed | DropReason::UnknownDestination | DropReason::NoRoute
                     );
+                    let is_refused = matches!(reason, DropReason::DeniedEgress | DropReason::DeniedIngress);
+                    if is_refused && talk.is_open && duty == Duty::Pass {
+                        remember(&mut self.ghosts, 16, (talk.hosts[side], &shot.frame));
+                    }
                     let excused = lags && is_unknown || is_excused(talk, *reason, duty, moment, first_passed);
                     let who = &atlas().hosts[talk.hosts[side]].name;
                     if !matches!(duty, Duty::Nothing | Duty::Follow) {

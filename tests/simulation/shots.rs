@@ -15,7 +15,7 @@ use crate::world::{ENDING, atlas};
 const VAULT: u16 = 9000;
 
 /// Services of honest hosts: (from, to, kind, port).
-const SERVICES: [(&str, &str, Kind, u16); 23] = [
+const SERVICES: [(&str, &str, Kind, u16); 25] = [
     ("web-1", "api-1", Kind::Stream, 8080),
     ("web-2", "api-2", Kind::Stream, 8080),
     ("old-1", "api-2", Kind::Stream, 8080),
@@ -39,6 +39,8 @@ const SERVICES: [(&str, &str, Kind, u16); 23] = [
     ("api-2", "uplink=wan", Kind::Stream, 443),
     ("old-1", "uplink=wan", Kind::Datagrams, 53),
     ("api-1", "uplink=wan", Kind::Echo, 0),
+    ("api-1", "pay-1", Kind::Association, 3868),
+    ("lab-2", "lab-1", Kind::Association, 9),
 ];
 
 /// The first port from which clients speak.
@@ -70,17 +72,7 @@ impl Run {
         let mut talk = Talk::new(&mut self.random, kind, hosts, addresses, [self.client, port]);
         talk.is_clean = hosts.iter().all(|host| !self.compromised[*host]);
         talk.passed = self.rig.tick;
-        self.lures.push(Lure {
-            hosts,
-            addresses,
-            protocol: match (kind, ipv4) {
-                (Kind::Stream, _) => crate::craft::TCP,
-                (Kind::Datagrams, _) => crate::craft::UDP,
-                (Kind::Echo, true) => crate::craft::ICMP,
-                (Kind::Echo, false) => crate::craft::ICMPV6,
-            },
-            numbers: talk.numbers,
-        });
+        self.lures.push(Lure { hosts, addresses, protocol: kind.protocol(ipv4), numbers: talk.numbers });
         if self.lures.len() > 40 {
             self.lures.remove(0);
         }
@@ -156,7 +148,7 @@ impl Run {
         let mut mint = Mint { random: &mut self.random, from, lures: &self.lures };
         let shots: Vec<_> = (0..count).map(|_| Shot { frame: mint.frame(), of: None }).collect();
         for shot in &shots {
-            remember(&mut self.history, from, &shot.frame);
+            remember(&mut self.history, 256, (from, &shot.frame));
         }
         (self.port_of(from).expect("a villain is attached"), shots)
     }
@@ -197,6 +189,20 @@ impl Run {
         nothing
     }
 
+    /// What a change of policy has ended, as if nobody had noticed: the policy may have come back meanwhile.
+    pub(crate) fn haunting_shots(&mut self) -> (PortId, Vec<Shot>) {
+        let nothing = (self.rig.stray, Vec::new());
+        if self.ghosts.is_empty() {
+            return nothing;
+        }
+        let at = self.random.below(self.ghosts.len());
+        let (from, frame) = self.ghosts[at].clone();
+        match self.port_of(from) {
+            Some(port) => (port, vec![Shot { frame, of: None }]),
+            None => nothing,
+        }
+    }
+
     /// Frames that were sent before, by the same host or by another.
     pub(crate) fn replayed_shots(&mut self) -> (PortId, Vec<Shot>) {
         let Some(from) = self.villain() else { return (self.rig.stray, Vec::new()) };
@@ -211,8 +217,9 @@ impl Run {
     }
 }
 
-fn remember(history: &mut VecDeque<(usize, Vec<u8>)>, from: usize, frame: &[u8]) {
-    if history.len() == 256 {
+/// Keeps the last frames, `most` of them, with who sent them.
+pub(crate) fn remember(history: &mut VecDeque<(usize, Vec<u8>)>, most: usize, (from, frame): (usize, &[u8])) {
+    if history.len() == most {
         history.pop_front();
     }
     history.push_back((from, frame.to_vec()));

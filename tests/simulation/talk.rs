@@ -1,5 +1,5 @@
 //! Conversations of honest hosts: TCP with handshake, data, retransmission and both ways to end; datagrams, some of
-//! them in fragments, with answers and port-unreachable errors; echoes.
+//! them in fragments, with answers and port-unreachable errors; echoes; associations.
 //!
 //! A conversation knows what it has sent and what should have arrived, and nothing of the switch. Bytes of a stream are
 //! made from their place in it, so that the receiver knows each of them.
@@ -8,7 +8,8 @@ use std::net::IpAddr;
 
 use septum_rules::proto::{Layer4, Protocol};
 
-use crate::craft::{ACK, Draft, FIN, ICMP, ICMPV6, PSH, RST, SYN, TCP, UDP, VNET, icmp, tcp, udp};
+use crate::association::Association;
+use crate::craft::{ACK, Draft, FIN, ICMP, ICMPV6, PSH, RST, SCTP, SYN, TCP, UDP, VNET, icmp, tcp, udp};
 use crate::model::Basis;
 use crate::random::Random;
 use crate::view::Packet;
@@ -23,6 +24,20 @@ pub(crate) enum Kind {
     Stream,
     Datagrams,
     Echo,
+    Association,
+}
+
+impl Kind {
+    /// Its IP protocol.
+    pub(crate) fn protocol(self, ipv4: bool) -> u8 {
+        match self {
+            Self::Stream => TCP,
+            Self::Datagrams => UDP,
+            Self::Association => SCTP,
+            Self::Echo if ipv4 => ICMP,
+            Self::Echo => ICMPV6,
+        }
+    }
 }
 
 /// What must become of a frame.
@@ -73,6 +88,7 @@ pub(crate) struct Talk {
     /// Datagrams and echoes: requests still to send, and an answer that is due.
     rounds: u32,
     owes: Option<Owes>,
+    association: Association,
     identification: u32,
     aborts: bool,
 }
@@ -121,6 +137,7 @@ impl Talk {
             sides: [side(random), side(random)],
             rounds: 1 + random.below(6) as u32,
             owes: None,
+            association: Association::new(random),
             // Apart from those of other conversations, as a host that counts them keeps them.
             identification: u32::from(numbers[0]) << 5,
             aborts: random.once_in(5),
@@ -134,11 +151,11 @@ impl Talk {
 
     fn layer4(&self) -> Layer4 {
         let [from, to] = self.numbers;
+        let protocol = Protocol(self.kind.protocol(self.addresses[0].is_ipv4()));
         match (self.kind, self.addresses[0].is_ipv4()) {
-            (Kind::Stream, _) => Layer4::ports(Protocol::TCP, from, to),
-            (Kind::Datagrams, _) => Layer4::ports(Protocol::UDP, from, to),
-            (Kind::Echo, true) => Layer4::icmp(Protocol::ICMP, 8, 0),
-            (Kind::Echo, false) => Layer4::icmp(Protocol::ICMPV6, 128, 0),
+            (Kind::Echo, true) => Layer4::icmp(protocol, 8, 0),
+            (Kind::Echo, false) => Layer4::icmp(protocol, 128, 0),
+            _ => Layer4::ports(protocol, from, to),
         }
     }
 
@@ -146,6 +163,9 @@ impl Talk {
     pub(crate) fn is_stale(&self, now: u32) -> bool {
         let bearable = match self.kind {
             Kind::Stream if self.is_settled() => 4 * 86_400 * 8,
+            Kind::Association if self.association.is_settled() => 180 * 8,
+            // Seconds, where Linux has few.
+            Kind::Association => 2 * 8,
             _ => 20 * 8,
         };
         self.is_open && now - self.passed > bearable
@@ -178,6 +198,7 @@ impl Talk {
             Kind::Stream => self.next_segments(random),
             Kind::Datagrams => self.next_datagram(random),
             Kind::Echo => self.next_echo(),
+            Kind::Association => self.next_chunk(),
         }
     }
 
@@ -340,6 +361,16 @@ impl Talk {
         vec![Utterance { side, frame, duty: if side == 0 { Duty::Open } else { Duty::Pass } }]
     }
 
+    fn next_chunk(&mut self) -> Vec<Utterance> {
+        let Some((side, transport)) = self.association.next(self.numbers) else {
+            self.is_over = true;
+            return Vec::new();
+        };
+        let frame = self.draft(side, SCTP, transport).frame();
+        let is_first = self.association.is_new();
+        vec![Utterance { side, frame, duty: if is_first { Duty::Open } else { Duty::Pass } }]
+    }
+
     /// A frame of `side` has arrived at the other.
     pub(crate) fn hear(
         &mut self,
@@ -350,6 +381,7 @@ impl Talk {
     ) -> Result<(), String> {
         match self.kind {
             Kind::Stream => return self.hear_segment(side, packet, frame),
+            Kind::Association => self.association.hear(side, &frame[packet.transport..packet.end]),
             _ if side == 1 => {}
             Kind::Echo => self.owes = Some(Owes::Answer(0)),
             Kind::Datagrams if packet.fragment.is_none() && random.once_in(6) => {

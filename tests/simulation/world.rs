@@ -38,6 +38,8 @@ pub(crate) struct Host {
     pub(crate) mtu: usize,
     pub(crate) promiscuous: bool,
     pub(crate) limits: Limits,
+    /// Behind a trunk: the id of its frames there.
+    pub(crate) id: Option<u16>,
 }
 
 impl Host {
@@ -179,6 +181,7 @@ fn hosts(policy: &Policy) -> Vec<Host> {
         mtu: usize::from(policy.segments[workload.segment.index()].mtu),
         promiscuous: workload.promiscuous,
         limits: workload.limits,
+        id: workload.port.as_ref().and_then(|port| port.trunk),
     };
     let outside = policy.uplinks.iter().zip(policy.segments.len()..).map(|(uplink, segment)| Host {
         name: uplink_port(&uplink.name).to_string(),
@@ -189,6 +192,7 @@ fn hosts(policy: &Policy) -> Vec<Host> {
         mtu: usize::from(uplink.mtu),
         promiscuous: false,
         limits: Limits::default(),
+        id: None,
     });
     policy.workloads.iter().map(host).chain(outside).collect()
 }

@@ -44,6 +44,8 @@ impl Windows {
     /// Takes note of a segment that passed. `is_strict`: it would not have, outside its window.
     pub(super) fn passed(&mut self, packet: &Packet, segment: Segment, side: usize, is_strict: bool) {
         let end = segment.sequence.wrapping_add(segment.length);
+        // In doubt, it may be over: then this SYN begins another.
+        self.is_settled &= segment.flags & SYN == 0 || !self.is_doubtful;
         let is_first = self.next[side].is_none();
         let is_expected = match (segment.flags & SYN != 0, self.next[side]) {
             (true, None) if side == 0 => segment.flags & ACK == 0,

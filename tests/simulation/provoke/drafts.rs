@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 
-use septum_rules::mac::MacAddress;
-
+use crate::checker::group_mac;
 use crate::craft::*;
 use crate::hostile::Mint;
 use crate::world::atlas;
@@ -169,36 +168,34 @@ impl Handshake {
     }
 }
 
-/// An IGMP message.
-pub(super) fn igmp(mint: &mut Mint<'_>, message: &[u8]) -> Draft {
+/// A message of IGMP, or of MLD.
+pub(crate) fn listener_message(mint: &mut Mint<'_>, ipv4: bool, transport: Vec<u8>) -> Draft {
     let own = &atlas().hosts[mint.from];
-    let mut transport = message.to_vec();
-    let checksum = !sum(&[&transport]);
-    transport[2..4].copy_from_slice(&checksum.to_be_bytes());
-    Draft {
-        macs: (own.mac, MacAddress([1, 0, 0x5e, 0, 0, 22])),
-        source: own.address(true).expect("an IPv4 address"),
-        destination: address("224.0.0.22"),
+    let routers = address(if ipv4 { "224.0.0.22" } else { "ff02::16" });
+    let mut draft = Draft {
+        macs: (own.mac, group_mac(routers)),
+        source: own.address(ipv4).filter(|_| ipv4).unwrap_or(own.mac.link_local().into()),
+        destination: routers,
         ttl: 1,
-        protocol: IGMP,
+        protocol: if ipv4 { IGMP } else { ICMPV6 },
         identification: mint.random.next() as u32,
         transport,
         options: Vec::new(),
     }
+    .sealed();
+    if ipv4 {
+        let checksum = !sum(&[&draft.transport]);
+        draft.transport[2..4].copy_from_slice(&checksum.to_be_bytes());
+    }
+    draft
+}
+
+/// An IGMP message.
+pub(super) fn igmp(mint: &mut Mint<'_>, message: &[u8]) -> Draft {
+    listener_message(mint, true, message.to_vec())
 }
 
 /// A report of MLDv1: the sender listens to a group.
-pub(crate) fn listener_report(mint: &Mint<'_>, group: &str) -> Draft {
-    let own = &atlas().hosts[mint.from];
-    Draft {
-        macs: (own.mac, MacAddress([0x33, 0x33, 0, 0, 0, 0x16])),
-        source: own.mac.link_local().into(),
-        destination: address("ff02::16"),
-        ttl: 1,
-        protocol: ICMPV6,
-        identification: 0,
-        transport: icmp(131, 0, [0; 4], &octets(address(group))),
-        options: Vec::new(),
-    }
-    .sealed()
+pub(super) fn listener_report(mint: &mut Mint<'_>, group: &str) -> Draft {
+    listener_message(mint, false, icmp(131, 0, [0; 4], &octets(address(group))))
 }

@@ -50,5 +50,5 @@ pub(super) const FRAGMENTS: &[Provocation] = &[
     })
     .by("lab-1")
     .when(Needs::SmallTable)
-    .seldom(4),
+    .seldom(2),
 ];
