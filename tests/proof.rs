@@ -169,7 +169,11 @@ proptest! {
                 prop_assert!(proved_pairs < proof.pairs && proved_pairs <= pairs);
                 prop_assert!(proved_pairs > 0 || packets == Count::ZERO);
                 let told = ProofError::Budget(covered).to_string();
-                prop_assert_eq!(told, format!("unproved: {} of {pairs} pairs", pairs - proved_pairs));
+                let unproved = match pairs {
+                    0 => "unproved: all pairs".to_owned(),
+                    _ => format!("unproved: {} of {pairs} pairs", pairs - proved_pairs),
+                };
+                prop_assert_eq!(told, unproved);
             }
             other => return Err(TestCaseError::fail(format!("{other:?}"))),
         }

@@ -78,6 +78,7 @@
 mod address_map;
 mod address_trie;
 mod addresses;
+mod bits;
 mod builder;
 #[cfg(test)]
 mod cells;

@@ -93,12 +93,24 @@ pub enum BuildError {
         limit: usize,
     },
     /// One of the tables would not fit.
-    #[error("the table of {table} exceeds {limit} entries")]
+    #[error("the table of {table} exceeds {limit} entries; let rules share selectors and services")]
     Table {
         /// Which table.
         table: &'static str,
         /// [`Limits::table_entries`].
         limit: usize,
+    },
+    /// No hash function that was tried keeps the entries of a table apart; see `perfect_table`.
+    #[error(
+        "the {entries} {table} meet in one place whichever of {tries} hash functions is tried; a workload more or less numbers them anew"
+    )]
+    Collisions {
+        /// What is in it.
+        table: &'static str,
+        /// How many.
+        entries: usize,
+        /// Hash functions that were tried.
+        tries: usize,
     },
     /// A rule names a network, or a workload a segment, that the policy does not have.
     #[error("the policy is not resolved: {what} {index} does not exist")]

@@ -9,6 +9,7 @@
 //! question, and for a pair that has its own program a search among the intervals of its ports.
 
 mod pair_program;
+mod pair_programs;
 mod shared;
 
 use std::net::IpAddr;
@@ -19,7 +20,8 @@ use septum_rules::identity::{IdentityId, IdentityKey, RuleId};
 use septum_rules::proto::Layer4;
 use septum_rules::verdict::{Decision, GateDecision};
 
-pub(crate) use self::pair_program::{PairProgram, Sheet};
+pub(crate) use self::pair_program::{PairProgram, PairProgramBuild};
+pub(crate) use self::pair_programs::PairPrograms;
 pub(crate) use self::shared::{SharedList, SharedMap};
 use crate::addresses::WithoutAddress;
 use crate::{Classifier, GateEntry, VerdictEntry, VerdictId};
@@ -35,19 +37,13 @@ pub(crate) struct Overlay {
     pub(crate) workloads: SharedMap<u32, WithoutAddress>,
     /// Identities of the overlay: the twin, one of the tables', and the key.
     pub(crate) identities: SharedList<(u32, IdentityKey)>,
-    /// By pair of identities, see [`pair`].
-    pub(crate) pairs: SharedMap<u64, Arc<PairProgram>>,
+    pub(crate) pairs: PairPrograms,
     pub(crate) verdicts: SharedList<VerdictEntry>,
     /// Lists of audited rules, by the number that an entry of `verdicts` has for them; the first is empty.
     pub(crate) audited_rules: SharedList<Arc<[RuleId]>>,
     pub(crate) valid_until: Option<Date>,
     /// How many changes it holds.
     pub(crate) changes: u32,
-}
-
-/// A pair of identities as the overlay knows it.
-pub(crate) fn pair(source: u32, destination: u32) -> u64 {
-    u64::from(source) << 32 | u64::from(destination)
 }
 
 impl Overlay {
@@ -61,7 +57,7 @@ impl Overlay {
             addresses: SharedMap::default(),
             workloads: SharedMap::default(),
             identities: SharedList::default(),
-            pairs: SharedMap::default(),
+            pairs: PairPrograms::default(),
             verdicts: SharedList::default(),
             audited_rules,
             valid_until: tables.valid_until,
@@ -93,13 +89,11 @@ impl Overlay {
 
     /// Bytes on the heap, roughly: what hash tables leave free is not counted.
     pub(crate) fn memory(&self) -> usize {
-        let programs: usize = self.pairs.values().map(|program| program.memory()).sum();
         self.addresses.memory()
             + self.workloads.memory()
             + self.identities.memory()
             + self.pairs.memory()
             + self.verdicts.memory()
-            + programs
     }
 }
 
@@ -115,11 +109,20 @@ impl Classifier {
         destination: IdentityId,
         layer4: Layer4,
     ) -> VerdictId {
-        if let Some(program) = overlay.pairs.get(&pair(source.0, destination.0)) {
+        if let Some(program) = self.program_of_its_own(source, destination) {
             return VerdictId(program.verdict(layer4));
         }
         let program = self.trie.program(overlay.twin(source.0), overlay.twin(destination.0));
         VerdictId(self.trie.verdict(program, self.layer4.class(layer4)))
+    }
+
+    /// The program that the overlay has for a pair, and that a lookup follows then.
+    pub(crate) fn program_of_its_own(
+        &self,
+        source: IdentityId,
+        destination: IdentityId,
+    ) -> Option<&Arc<PairProgram>> {
+        self.overlay.as_ref()?.pairs.get(source.0, destination.0)
     }
 
     /// An entry behind those of the tables.

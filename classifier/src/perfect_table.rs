@@ -17,8 +17,8 @@ use crate::simd::{filled, prefetch};
 
 /// Keys of a group, on average.
 const GROUP: usize = 3;
-/// How many ways there are to spread a group.
-const TRIES: usize = 256;
+/// Hash functions that are tried for a table.
+const SEEDS: usize = 8;
 
 /// What a table is keyed by.
 pub(crate) trait Key: Copy + Eq {
@@ -79,7 +79,7 @@ impl<K: Key + Default, V: Value> PerfectTable<K, V> {
     /// A table of entries whose keys differ. `name` is for the error.
     ///
     /// # Errors
-    /// [`BuildError::Table`] when no seed spreads them.
+    /// [`BuildError::Collisions`] when no seed spreads them; [`BuildError::Table`] when there are too many.
     pub(crate) fn build(name: &'static str, entries: &[(K, V)]) -> Result<Self, BuildError> {
         if entries.is_empty() {
             return Ok(Self::default());
@@ -87,7 +87,7 @@ impl<K: Key + Default, V: Value> PerfectTable<K, V> {
         if entries.len() >= 1 << 30 {
             return Err(BuildError::Table { table: name, limit: 1 << 30 });
         }
-        for attempt in 0..8 {
+        for attempt in 0..SEEDS {
             let seed = (attempt as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let places = entries.len() + (entries.len() / 4).max(1) * (1 + attempt / 2);
             let hashes: Vec<u64> = entries.iter().map(|(key, _)| hash(*key, seed)).collect();
@@ -100,7 +100,7 @@ impl<K: Key + Default, V: Value> PerfectTable<K, V> {
                 return Ok(Self { spreads, entries: placed, seed, len: entries.len() });
             }
         }
-        Err(BuildError::Table { table: name, limit: TRIES })
+        Err(BuildError::Collisions { table: name, entries: entries.len(), tries: SEEDS })
     }
 
     /// Whether it holds nothing; then it must not be asked.
@@ -323,6 +323,6 @@ mod tests {
         };
         let entries: Vec<(u128, u32)> = (0..1000).map(|at| (meet(u64::from(at)), at)).collect();
         let refused = PerfectTable::<u128, u32>::build("test", &entries).unwrap_err();
-        assert!(matches!(refused, BuildError::Table { table: "test", .. }), "{refused}");
+        assert!(matches!(refused, BuildError::Collisions { table: "test", entries: 1000, .. }), "{refused}");
     }
 }

@@ -89,6 +89,14 @@ impl Proof {
     pub const fn unproved_pairs(&self) -> u64 {
         self.pairs - self.proved_pairs
     }
+
+    /// What is not proved, for people: `N of M pairs`, or `all pairs` where not even these could be told apart.
+    pub fn unproved(&self) -> String {
+        match self.pairs {
+            0 => "all pairs".to_owned(),
+            pairs => format!("{} of {pairs} pairs", self.unproved_pairs()),
+        }
+    }
 }
 
 /// A packet for which policy and object differ.
@@ -121,7 +129,7 @@ pub enum ProofError {
         compiled: Option<Date>,
     },
     /// The work did not fit its budget.
-    #[error("unproved: {} of {} pairs", .0.unproved_pairs(), .0.pairs)]
+    #[error("unproved: {}", .0.unproved())]
     Budget(Box<Proof>),
 }
 

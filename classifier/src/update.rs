@@ -22,10 +22,12 @@
 //! alternatives. [`UpdateLimits`] bound it. [`Updater::new`] costs a compile and a pass over rules and workloads.
 
 mod address;
+mod asked;
 mod claims;
 mod identity_index;
 mod pair;
 mod region_proof;
+mod repaint;
 mod rule;
 mod rule_index;
 
@@ -134,6 +136,9 @@ impl UpdateError {
     }
 }
 
+/// A rule that touches too much.
+const WIDE: UpdateError = UpdateError::NeedsCompile("the rule applies to many pairs of identities");
+
 /// A policy that changes, and its object.
 #[derive(Debug)]
 pub struct Updater {
@@ -146,8 +151,8 @@ pub struct Updater {
     plain: Classifier,
     /// The next object's; where no change is under way it means what `current` means.
     overlay: Overlay,
-    /// By identity: the pairs of the overlay that it is an end of.
-    pairs_of: HashMap<u32, Vec<u64>, ahash::RandomState>,
+    /// By identity: the sources of the overlay's pairs of which it is the destination.
+    sources_of: HashMap<u32, Vec<u32>, ahash::RandomState>,
     identities: IdentityIndex,
     rules: RuleIndex,
     claims: Claims,
@@ -203,7 +208,7 @@ impl Updater {
             plain: current.clone(),
             current,
             overlay,
-            pairs_of: HashMap::default(),
+            sources_of: HashMap::default(),
             identities,
             rules,
             claims,

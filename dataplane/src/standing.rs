@@ -27,9 +27,7 @@ impl fmt::Display for Standing {
         match self {
             Self::Unasked => f.write_str("unproved"),
             Self::Proved(proof) => write!(f, "proved for all {} pairs", proof.pairs),
-            Self::Unproved(proof) => {
-                write!(f, "unproved: {} of {} pairs", proof.unproved_pairs(), proof.pairs)
-            }
+            Self::Unproved(proof) => write!(f, "unproved: {}", proof.unproved()),
         }
     }
 }

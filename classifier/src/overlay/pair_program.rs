@@ -6,41 +6,105 @@
 use septum_rules::proto::{Layer4, Protocol};
 
 /// By protocol.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct PairProgram {
     /// The named protocols, then one for all others.
-    pub(crate) sheets: Box<[Sheet]>,
+    sheets: Box<[Sheet]>,
+    /// Of all sheets: where intervals of source ports begin, the first at zero; then the same of destination ports.
+    firsts: Box<[u16]>,
+    /// Of all sheets: a verdict for each pair of intervals, source first.
+    verdicts: Box<[u32]>,
 }
 
-/// A protocol's intervals, and a verdict for each pair of them.
-#[derive(Clone, Debug)]
-pub(crate) struct Sheet {
+/// A protocol's part: where its entries end.
+#[derive(Clone, Copy, Debug)]
+struct Sheet {
     /// `None`: every protocol that no other sheet names.
+    protocol: Option<Protocol>,
+    sources: u32,
+    destinations: u32,
+    verdicts: u32,
+}
+
+/// A sheet's intervals, and its verdicts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Intervals<'a> {
     pub(crate) protocol: Option<Protocol>,
-    /// Where intervals of source ports begin; the first at zero.
-    pub(crate) sources: Box<[u16]>,
-    /// Where intervals of destination ports begin.
-    pub(crate) destinations: Box<[u16]>,
-    /// Source first.
-    pub(crate) verdicts: Box<[u32]>,
+    pub(crate) sources: &'a [u16],
+    pub(crate) destinations: &'a [u16],
+    pub(crate) verdicts: &'a [u32],
 }
 
 impl PairProgram {
+    /// Sheet by sheet.
+    pub(crate) fn sheets(&self) -> impl Iterator<Item = Intervals<'_>> {
+        let mut from = (0, 0);
+        self.sheets.iter().map(move |sheet| {
+            let [sources, destinations, verdicts] =
+                [sheet.sources, sheet.destinations, sheet.verdicts].map(|end| end as usize);
+            let begin = std::mem::replace(&mut from, (destinations, verdicts));
+            Intervals {
+                protocol: sheet.protocol,
+                sources: &self.firsts[begin.0..sources],
+                destinations: &self.firsts[sources..destinations],
+                verdicts: &self.verdicts[begin.1..verdicts],
+            }
+        })
+    }
+
     /// The verdict's number.
     pub(crate) fn verdict(&self, layer4: Layer4) -> u32 {
-        let is_meant = |sheet: &&Sheet| sheet.protocol.is_none_or(|protocol| protocol == layer4.protocol);
-        let sheet = self.sheets.iter().find(is_meant).expect("the last sheet is for every protocol");
+        let is_meant = |sheet: &Intervals<'_>| sheet.protocol.is_none_or(|it| it == layer4.protocol);
+        let sheet = self.sheets().find(is_meant).expect("the last sheet is for every protocol");
         let interval = |firsts: &[u16], port| firsts.partition_point(|first| *first <= port) - 1;
-        let source = interval(&sheet.sources, layer4.source);
-        let destination = interval(&sheet.destinations, layer4.destination);
+        let source = interval(sheet.sources, layer4.source);
+        let destination = interval(sheet.destinations, layer4.destination);
         sheet.verdicts[source * sheet.destinations.len() + destination]
     }
 
     /// Bytes on the heap.
     pub(crate) fn memory(&self) -> usize {
-        let sheet = |sheet: &Sheet| {
-            size_of_val(&*sheet.sources) + size_of_val(&*sheet.destinations) + size_of_val(&*sheet.verdicts)
+        size_of_val(&*self.sheets) + size_of_val(&*self.firsts) + size_of_val(&*self.verdicts)
+    }
+}
+
+/// Programs, one after the other; keeps its buffers.
+#[derive(Debug, Default)]
+pub(crate) struct PairProgramBuild {
+    sheets: Vec<Sheet>,
+    firsts: Vec<u16>,
+    verdicts: Vec<u32>,
+}
+
+impl PairProgramBuild {
+    /// The next sheet; the last one is for `None`. `verdict` is asked for each pair of intervals.
+    pub(crate) fn sheet(
+        &mut self,
+        protocol: Option<Protocol>,
+        sources: &[u16],
+        destinations: &[u16],
+        mut verdict: impl FnMut(u16, u16) -> u32,
+    ) {
+        for source in sources {
+            self.verdicts.extend(destinations.iter().map(|destination| verdict(*source, *destination)));
+        }
+        self.firsts.extend_from_slice(sources);
+        let sources = self.firsts.len() as u32;
+        self.firsts.extend_from_slice(destinations);
+        let (destinations, verdicts) = (self.firsts.len() as u32, self.verdicts.len() as u32);
+        self.sheets.push(Sheet { protocol, sources, destinations, verdicts });
+    }
+
+    /// The program of the sheets so far.
+    pub(crate) fn finish(&mut self) -> PairProgram {
+        let program = PairProgram {
+            sheets: self.sheets.as_slice().into(),
+            firsts: self.firsts.as_slice().into(),
+            verdicts: self.verdicts.as_slice().into(),
         };
-        size_of_val(&*self.sheets) + self.sheets.iter().map(sheet).sum::<usize>()
+        self.sheets.clear();
+        self.firsts.clear();
+        self.verdicts.clear();
+        program
     }
 }

@@ -1,7 +1,7 @@
 //! A map and a list whose clones share all but what is changed afterwards.
 //!
-//! Both are cut into shares behind reference counts; a change copies the share it falls in, if anybody else has it,
-//! and no other. Cost of a clone: one count a share; of a change: at most one share.
+//! Both are cut into shares behind reference counts, and so is the list of shares. Cost of a clone: one count; of the first
+//! change after it, the list of shares; of each change, the share in which it falls, if anybody else has it.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ type Share<K, V> = Arc<HashTable<(K, V)>>;
 pub(crate) struct SharedMap<K, V> {
     hasher: RandomState,
     /// Empty until something is put in.
-    shares: Box<[Share<K, V>]>,
+    shares: Arc<[Share<K, V>]>,
     len: usize,
 }
 
 impl<K, V> Default for SharedMap<K, V> {
     fn default() -> Self {
-        Self { hasher: RandomState::new(), shares: Box::default(), len: 0 }
+        Self { hasher: RandomState::new(), shares: Arc::default(), len: 0 }
     }
 }
 
@@ -47,7 +47,7 @@ impl<K: Hash + Eq + Clone, V: Clone> SharedMap<K, V> {
         }
         let Self { hasher, shares, len } = self;
         let hash = hasher.hash_one(&key);
-        let table = Arc::make_mut(&mut shares[share(hash)]);
+        let table = Arc::make_mut(&mut Arc::make_mut(shares)[share(hash)]);
         match table.find_mut(hash, |(known, _)| *known == key) {
             Some((_, known)) => *known = value,
             None => {
@@ -78,13 +78,13 @@ fn share(hash: u64) -> usize {
 /// A list that only grows.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedList<T> {
-    pages: Vec<Arc<Vec<T>>>,
+    pages: Arc<Vec<Arc<Vec<T>>>>,
     len: usize,
 }
 
 impl<T> Default for SharedList<T> {
     fn default() -> Self {
-        Self { pages: Vec::new(), len: 0 }
+        Self { pages: Arc::default(), len: 0 }
     }
 }
 
@@ -94,10 +94,11 @@ impl<T: Clone> SharedList<T> {
     }
 
     pub(crate) fn push(&mut self, item: T) {
+        let pages = Arc::make_mut(&mut self.pages);
         if self.len.is_multiple_of(PAGE) {
-            self.pages.push(Arc::new(Vec::with_capacity(1)));
+            pages.push(Arc::default());
         }
-        let page = self.pages.last_mut().expect("there is room for one more");
+        let page = pages.last_mut().expect("there is room for one more");
         Arc::make_mut(page).push(item);
         self.len += 1;
     }

@@ -11,6 +11,7 @@ use septum_rules::verdict::{Decider, Decision, Gate, GateDecision, Refusal, Verd
 use super::answer::Answer;
 use super::items::{Items, Pieces, set};
 use super::source::{Owner, Source};
+use crate::bits::ones_of;
 
 /// No rule decides.
 const NOBODY: u32 = u32::MAX;
@@ -81,7 +82,7 @@ impl GateSays {
                 }
                 if rule.audit {
                     self.audited.resize(pieces.firsts.len(), Vec::new());
-                    bits(taken).for_each(|bit| {
+                    ones_of(taken).for_each(|bit| {
                         self.audited[word * 64 + bit].push(items.source.rules[rank as usize].id);
                     });
                     continue;
@@ -90,7 +91,7 @@ impl GateSays {
                 match rule.action {
                     Action::Pass => self.passed[word] |= taken,
                     Action::Allow | Action::Deny => {
-                        bits(taken).for_each(|bit| self.deciders[word * 64 + bit] = rank);
+                        ones_of(taken).for_each(|bit| self.deciders[word * 64 + bit] = rank);
                     }
                 }
             }
@@ -187,14 +188,4 @@ fn is_more(first: LogMode, second: LogMode) -> bool {
         (LogMode::Sample(_), other) => other == LogMode::None,
         (LogMode::None, _) => false,
     }
-}
-
-/// The set bits of a word.
-fn bits(word: u64) -> impl Iterator<Item = usize> {
-    let mut left = word;
-    std::iter::from_fn(move || {
-        let bit = (left != 0).then(|| left.trailing_zeros() as usize)?;
-        left &= left - 1;
-        Some(bit)
-    })
 }

@@ -11,6 +11,7 @@ use septum_rules::selector::{Alternative, LabelExpression, Operator};
 
 use super::source::Source;
 use super::work::{Exhausted, Work};
+use crate::bits::ones;
 
 /// By workload a number of a list, and the lists: selectors that are satisfied by labels, sorted.
 pub(super) type Satisfied = (Vec<u32>, Vec<Vec<u32>>);
@@ -27,7 +28,7 @@ pub(super) fn satisfied(source: &Source<'_>, work: &mut Work) -> Result<Satisfie
             work.spend((expression.requirements.len() + 1) * members.words.len())?;
             members.unite(&carriers.of_expression(expression));
         }
-        for workload in members.iter() {
+        for workload in ones(&members.words) {
             satisfied[workload].push(number);
             work.spend(1)?;
         }
@@ -127,16 +128,5 @@ impl Members {
 
     fn remove(&mut self, other: &Self) {
         self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= !other);
-    }
-
-    fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        self.words.iter().enumerate().flat_map(|(at, word)| {
-            let mut left = *word;
-            std::iter::from_fn(move || {
-                let bit = (left != 0).then(|| left.trailing_zeros() as usize)?;
-                left &= left - 1;
-                Some(at * 64 + bit)
-            })
-        })
     }
 }

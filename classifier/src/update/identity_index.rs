@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{Equivalent, HashMap};
 use septum_rules::endpoint::{Endpoint, Party};
 use septum_rules::identity::WorkloadId;
 use septum_rules::policy::Policy;
@@ -224,13 +224,22 @@ impl IdentityIndex {
     /// The workloads that an expression means; `None` where it demands no value, so that it may mean anybody.
     pub(super) fn workloads_meant(&self, policy: &Policy, expression: &LabelExpression) -> Option<Vec<u32>> {
         let (key, values) = demanded(expression).next()?;
-        let lists =
-            values.iter().filter_map(|value| self.labelled.get(&(Arc::clone(key), Arc::clone(value))));
+        let lists = values.iter().filter_map(|value| self.labelled.get(&Label(key, value)));
         let is_meant = |id: &u32| expression.matches(&policy.workloads[*id as usize].labels);
         let mut meant: Vec<u32> = lists.flatten().copied().filter(is_meant).collect();
         meant.sort_unstable();
         meant.dedup();
         Some(meant)
+    }
+}
+
+/// A label to look up, which hashes as the pair of its parts does.
+#[derive(Hash)]
+struct Label<'a>(&'a str, &'a str);
+
+impl Equivalent<(Arc<str>, Arc<str>)> for Label<'_> {
+    fn equivalent(&self, (key, value): &(Arc<str>, Arc<str>)) -> bool {
+        *self.0 == **key && *self.1 == **value
     }
 }
 
@@ -263,8 +272,7 @@ impl ExpressionIndex {
         alternatives: &[Alternative],
         index: &HashMap<(Arc<str>, Arc<str>), Vec<u32>, ahash::RandomState>,
     ) -> Vec<u32> {
-        let candidates =
-            labels.iter().filter_map(|(key, value)| index.get(&(Arc::clone(key), Arc::clone(value))));
+        let candidates = labels.iter().filter_map(|(key, value)| index.get(&Label(key, value)));
         let is_satisfied = |number: &u32| match &alternatives[*number as usize] {
             Alternative::Labels(expression) => expression.matches(labels),
             _ => false,

@@ -1,6 +1,6 @@
 //! What a pair of identities does with layer 4, from the rules that apply to it.
 
-use std::collections::BTreeSet;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
@@ -14,7 +14,7 @@ use septum_rules::verdict::{Decider, Gate, Refusal};
 use super::UpdateError;
 use crate::GateEntry;
 use crate::identities::{Identity, Kind};
-use crate::overlay::{Overlay, PairProgram, Sheet};
+use crate::overlay::{Overlay, PairProgram, PairProgramBuild};
 use crate::verdict_table::{Outcome, entry};
 
 /// Both ends of a pair, as far as gates differ by them.
@@ -61,6 +61,10 @@ impl<'p> Item<'p> {
         Self { id, rule, holes: holes.iter().map(|hole| &rule.except[*hole]).collect() }
     }
 
+    pub(super) fn evaluation_order(&self, other: &Self) -> Ordering {
+        self.rule.evaluation_order(other.rule).then(self.id.cmp(&other.id))
+    }
+
     fn services(&self) -> impl Iterator<Item = &Service> {
         self.rule.services.iter().chain(self.holes.iter().flat_map(|hole| &hole.services))
     }
@@ -78,11 +82,24 @@ pub(super) struct Verdicts<'a> {
     /// Of this change: a rule's attributes may have been others before.
     numbers: HashMap<Outcome, u32, ahash::RandomState>,
     audited_rules: HashMap<Vec<RuleId>, u32, ahash::RandomState>,
+    /// Those of the program at hand that were met last; few, so that looking through them takes less than a hash.
+    recent: Vec<(Outcome, u32)>,
+    build: PairProgramBuild,
 }
+
+/// Outcomes of one program that are looked through.
+const RECENT: usize = 8;
 
 impl<'a> Verdicts<'a> {
     pub(super) fn new(policy: &'a Policy, overlay: &'a mut Overlay) -> Self {
-        Self { policy, overlay, numbers: HashMap::default(), audited_rules: HashMap::default() }
+        Self {
+            policy,
+            overlay,
+            numbers: HashMap::default(),
+            audited_rules: HashMap::default(),
+            recent: Vec::with_capacity(RECENT),
+            build: PairProgramBuild::default(),
+        }
     }
 
     /// The program of a pair; `items` are in the order of evaluation.
@@ -93,11 +110,16 @@ impl<'a> Verdicts<'a> {
         most_cells: usize,
     ) -> Result<PairProgram, UpdateError> {
         let services = || items.iter().flat_map(Item::services);
-        let named: BTreeSet<Protocol> = services().filter_map(|service| service.protocol).collect();
+        let mut named: Vec<Protocol> = services().filter_map(|service| service.protocol).collect();
+        named.sort_unstable();
+        named.dedup();
         let unnamed = (0..=u8::MAX).rev().map(Protocol).find(|protocol| !named.contains(protocol));
         let protocols = named.iter().map(|protocol| (Some(*protocol), *protocol));
         let rest = (None, unnamed.unwrap_or_default());
-        let mut sheets = Vec::with_capacity(named.len() + 1);
+        // Most pairs have like gates and rules that stand at both: then one gate is enough.
+        let is_like = ends.egress == ends.ingress && items.iter().all(|item| item.rule.side.is_none());
+        let mut build = std::mem::take(&mut self.build);
+        self.recent.clear();
         let mut cells = 0;
         for (protocol, shown) in protocols.chain([rest]) {
             let speaking =
@@ -108,26 +130,18 @@ impl<'a> Verdicts<'a> {
             if cells > most_cells {
                 return Err(UpdateError::NeedsCompile("a pair of identities has many services"));
             }
-            let mut verdicts = Vec::with_capacity(sources.len() * destinations.len());
-            for source in &sources {
-                for destination in &destinations {
-                    let layer4 = Layer4 { protocol: shown, source: *source, destination: *destination };
-                    let outcome = Outcome {
-                        egress: self.gate(Gate::Egress, ends.egress, items, layer4),
-                        ingress: self.gate(Gate::Ingress, ends.ingress, items, layer4),
-                        overruled: ends.isolated.then_some(Refusal::Isolation),
-                    };
-                    verdicts.push(self.number(outcome));
-                }
-            }
-            sheets.push(Sheet {
-                protocol,
-                sources: sources.into(),
-                destinations: destinations.into(),
-                verdicts: verdicts.into(),
+            build.sheet(protocol, &sources, &destinations, |source, destination| {
+                let layer4 = Layer4 { protocol: shown, source, destination };
+                let egress = self.gate(Gate::Egress, ends.egress, items, layer4);
+                let ingress =
+                    if is_like { egress } else { self.gate(Gate::Ingress, ends.ingress, items, layer4) };
+                let overruled = ends.isolated.then_some(Refusal::Isolation);
+                self.number(Outcome { egress, ingress, overruled })
             });
         }
-        Ok(PairProgram { sheets: sheets.into() })
+        let program = build.finish();
+        self.build = build;
+        Ok(program)
     }
 
     fn gate(&mut self, gate: Gate, end: End, items: &[Item<'_>], layer4: Layer4) -> GateEntry {
@@ -167,10 +181,17 @@ impl<'a> Verdicts<'a> {
     }
 
     fn number(&mut self, outcome: Outcome) -> u32 {
-        let Self { policy, overlay, numbers, .. } = self;
-        *numbers.entry(outcome).or_insert_with(|| {
+        if let Some((_, number)) = self.recent.iter().find(|(known, _)| *known == outcome) {
+            return *number;
+        }
+        let Self { policy, overlay, numbers, recent, .. } = self;
+        let number = *numbers.entry(outcome).or_insert_with(|| {
             overlay.verdicts.push(entry(policy, outcome));
             overlay.first_verdict + overlay.verdicts.len() as u32 - 1
-        })
+        });
+        if recent.len() < RECENT {
+            recent.push((outcome, number));
+        }
+        number
     }
 }

@@ -1,32 +1,34 @@
 //! What a change touches, proved before anybody can have the new object.
 //!
 //! It shares no code with what makes an overlay. Programs: for every touched pair a party of each identity stands for
-//! all (that they are alike is what an identity means, and is itself proved where identities change); the rules of
-//! the pair are found by what they ask of one end, and asked, selector by selector, of the two parties; then
+//! all (that they are alike is what an identity means, and is itself proved where identities change). What selectors
+//! a party satisfies is asked of its own labels, by another index, and of its address; the rules of the pair are found by
+//! what they ask of one end and asked about both (`asked`). Then
 //! both gates are evaluated as the reference evaluator does it, for one packet of every part that rules or overlay
 //! tell apart, and compared with what a lookup in the new object says. Pairs of which policy and object read the same are
 //! compared once.
 //!
-//! Identities: of every party that gets another one, the label expressions (found by another index), networks and gates
+//! Identities: of every party that gets another one, the label expressions (found by that index), networks and gates
 //! are compared with those of its identity.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use septum_rules::address::successor;
 use septum_rules::endpoint::{Endpoint, Party};
 use septum_rules::identity::{IdentityId, RuleId};
 use septum_rules::policy::Policy;
-use septum_rules::proto::{Layer4, Protocol, Service};
+use septum_rules::proto::{Layer4, Protocol};
 use septum_rules::rule::{Action, Rule, Tier};
 use septum_rules::selector::{Alternative, Selector};
 use septum_rules::verdict::{Decider, Decision, Gate, GateDecision, Refusal, Verdict};
 use septum_rules::workload::Workload;
 
+use super::asked::{Asked, End};
 use super::{UpdateError, Updater};
 use crate::identities::Kind;
-use crate::overlay::{PairProgram, pair};
+use crate::intern::Interner;
+use crate::overlay::PairProgram;
 use crate::proof::complete;
 use crate::{Answer, Classifier, VerdictId, Witness};
 
@@ -37,88 +39,35 @@ impl Updater {
         candidate: &Classifier,
         pairs: &[(u32, u32)],
     ) -> Result<usize, UpdateError> {
-        let mut by_destination: Vec<(u32, u32)> = pairs.iter().map(|(from, to)| (*to, *from)).collect();
-        by_destination.sort_unstable();
-        let (mut asked, mut equal) = (Asked::default(), HashSet::<Alike, ahash::RandomState>::default());
-        let mut packets = 0;
-        for group in by_destination.chunk_by(|one, other| one.0 == other.0) {
-            let to = group[0].0;
-            let Some(destination) = self.representative(candidate, to)? else { continue };
-            for (_, from) in group {
-                let Some(source) = self.representative(candidate, *from)? else { continue };
-                let ends = ((*from, source), (to, destination));
-                let rules = asked.rules(self, ends);
-                let alike = Alike::of(&self.policy, candidate, ends, &rules);
-                if alike.as_ref().is_none_or(|alike| !equal.contains(alike)) {
-                    packets += self.prove_pair(candidate, (*from, to), (source, destination), &rules)?;
-                    equal.extend(alike);
-                }
+        let mut identities: Vec<u32> = pairs.iter().flat_map(|(from, to)| [*from, *to]).collect();
+        identities.sort_unstable();
+        identities.dedup();
+        let mut ends = Vec::with_capacity(identities.len());
+        for identity in &identities {
+            let party = self.representative(candidate, *identity)?;
+            let (policy, identities, rules) = (&self.policy, &self.identities, &self.rules);
+            ends.push(party.map(|party| End::new(policy, identities, rules, *identity, party)));
+        }
+        let end_of = |identity: u32| {
+            let at = identities.binary_search(&identity).ok()?;
+            ends[at].as_ref()
+        };
+        let mut asked = Asked::new(&self.policy, &self.identities, &self.rules);
+        let mut comparison = Comparison::new(self, candidate);
+        let mut lists = Interner::new("lists of rules", usize::MAX);
+        let mut equal = HashSet::<Alike, ahash::RandomState>::default();
+        for (from, to) in pairs {
+            let (Some(source), Some(destination)) = (end_of(*from), end_of(*to)) else { continue };
+            let program = candidate.program_of_its_own(IdentityId(*from), IdentityId(*to));
+            let rules = asked.rules(source, destination);
+            let list = lists.intern(rules)?;
+            let alike = Alike::of(&self.policy, program, (source, destination), (rules, list));
+            if alike.as_ref().is_none_or(|alike| !equal.contains(alike)) {
+                comparison.pair(program, (source, destination), rules)?;
+                equal.extend(alike);
             }
         }
-        Ok(packets)
-    }
-
-    fn prove_pair(
-        &self,
-        candidate: &Classifier,
-        (from, to): (u32, u32),
-        (source, destination): (Party, Party),
-        rules: &[RuleId],
-    ) -> Result<usize, UpdateError> {
-        let policy = &self.policy;
-        let mut compared = 0;
-        for layer4 in self.packets((from, to), rules) {
-            compared += 1;
-            let gate = |gate| gate_decision(policy, gate, source, destination, layer4, rules);
-            let mut meant = Decision::of_gates(gate(Gate::Egress), gate(Gate::Ingress));
-            if is_isolated(policy, source, destination) {
-                meant.verdict = Verdict::Deny(Refusal::Isolation);
-            }
-            let meant = complete(policy, meant);
-            let compiled = answer(candidate, candidate.lookup(IdentityId(from), IdentityId(to), layer4));
-            if compiled != meant {
-                let compiled = Some(compiled);
-                let witness = Witness { source, destination, layer4, meant, compiled };
-                return Err(UpdateError::Mismatch(Box::new(witness)));
-            }
-        }
-        Ok(compared)
-    }
-
-    /// One packet of every part at layer 4 on which neither rules nor overlay change.
-    fn packets(&self, (from, to): (u32, u32), rules: &[RuleId]) -> Vec<Layer4> {
-        let services: Vec<&Service> = rules
-            .iter()
-            .map(|id| &self.policy.rules[id.index()])
-            .flat_map(|rule| rule.services.iter().chain(rule.except.iter().flat_map(|hole| &hole.services)))
-            .collect();
-        let program = self.overlay.pairs.get(&pair(from, to));
-        let sheets = program.iter().flat_map(|program| program.sheets.iter());
-        let mut protocols: BTreeSet<Protocol> = services.iter().filter_map(|it| it.protocol).collect();
-        protocols.extend(sheets.clone().filter_map(|sheet| sheet.protocol));
-        protocols.extend((0..=u8::MAX).map(Protocol).find(|protocol| !protocols.contains(protocol)));
-        let mut packets = Vec::new();
-        for protocol in protocols {
-            let (mut sources, mut destinations) = (BTreeSet::from([0]), BTreeSet::from([0]));
-            for service in services.iter().filter(|it| it.protocol.is_none_or(|it| it == protocol)) {
-                for (edges, range) in
-                    [(&mut sources, service.source), (&mut destinations, service.destination)]
-                {
-                    edges.insert(range.first());
-                    edges.extend(range.last().checked_add(1));
-                }
-            }
-            for sheet in sheets.clone().filter(|sheet| sheet.protocol.is_none_or(|it| it == protocol)) {
-                sources.extend(&sheet.sources);
-                destinations.extend(&sheet.destinations);
-            }
-            for source in sources {
-                packets.extend(
-                    destinations.iter().map(|destination| Layer4::ports(protocol, source, *destination)),
-                );
-            }
-        }
-        packets
+        Ok(comparison.packets)
     }
 
     /// Somebody who has the identity; `None` where nobody has it any more.
@@ -198,52 +147,115 @@ impl Updater {
     }
 }
 
-/// An identity, and a party that has it.
-type End = (u32, Party);
-
-/// Which rules mean an end, by their text. The rules that are asked come from an index, and each text is asked once about
-/// each end.
-#[derive(Default)]
-struct Asked {
-    /// By identity, as source or destination: in the order of evaluation.
-    known: HashMap<(Gate, u32), Vec<RuleId>, ahash::RandomState>,
-    /// By number of an alternative, and identity.
-    means: HashMap<(u32, u32), bool, ahash::RandomState>,
+/// Compares packets with what an object says of them; keeps its buffers.
+struct Comparison<'a> {
+    policy: &'a Policy,
+    candidate: &'a Classifier,
+    /// By the lowest bits of a verdict: one, and the decision of which it is known to be the right answer.
+    known: Vec<Option<(VerdictId, Decision)>>,
+    protocols: Vec<Protocol>,
+    /// Where intervals of source and destination ports begin, of the protocol at hand.
+    ports: [Vec<u16>; 2],
+    /// How many were compared.
+    packets: usize,
 }
 
-impl Asked {
-    /// The rules that mean both ends, in the order of evaluation.
-    fn rules(&mut self, updater: &Updater, (source, destination): (End, End)) -> Vec<RuleId> {
-        let Updater { policy, identities, rules: index, .. } = updater;
-        // The end of which fewer rules ask says which rules to ask; the other one is asked anew for each pair.
-        let (gate, end, other) = if index.arrive_fewer(identities, source.0, destination.0) {
-            (Gate::Ingress, destination, source)
-        } else {
-            (Gate::Egress, source, destination)
-        };
-        let Self { known, means } = self;
-        let mut mean = |id: &RuleId, is_source: bool, (identity, party): End| {
-            index.parts(*id).is_some_and(|parts| {
-                let numbers = if is_source { &parts.from } else { &parts.to };
-                numbers.iter().any(|number| {
-                    let meant = || is_meant(policy, &identities.alternatives[*number as usize], party);
-                    *means.entry((*number, identity)).or_insert_with(meant)
-                })
+/// Decisions that are remembered.
+const KNOWN: usize = 256;
+
+impl<'a> Comparison<'a> {
+    fn new(updater: &'a Updater, candidate: &'a Classifier) -> Self {
+        Self {
+            policy: &updater.policy,
+            candidate,
+            known: vec![None; KNOWN],
+            protocols: Vec::new(),
+            ports: [Vec::new(), Vec::new()],
+            packets: 0,
+        }
+    }
+
+    /// One packet of every part at layer 4 on which neither rules nor overlay change; `rules` are those that mean both ends.
+    fn pair(
+        &mut self,
+        program: Option<&Arc<PairProgram>>,
+        ends: (&End, &End),
+        rules: &[RuleId],
+    ) -> Result<(), UpdateError> {
+        let mut rules: Vec<(RuleId, &Rule)> =
+            rules.iter().map(|id| (*id, &self.policy.rules[id.index()])).collect();
+        rules.sort_by(|(_, one), (_, other)| one.evaluation_order(other));
+        let services = || {
+            rules.iter().flat_map(|(_, rule)| {
+                rule.services.iter().chain(rule.except.iter().flat_map(|hole| &hole.services))
             })
         };
-        let rules = known.entry((gate, end.0)).or_insert_with(|| {
-            let mut rules: Vec<RuleId> = if gate == Gate::Ingress {
-                index.arriving(identities, end.0).collect()
-            } else {
-                index.leaving(identities, end.0).collect()
-            };
-            rules.sort_unstable();
-            rules.dedup();
-            rules.retain(|id| mean(id, gate == Gate::Egress, end));
-            rules.sort_by(|a, b| policy.rules[a.index()].evaluation_order(&policy.rules[b.index()]));
-            rules
-        });
-        rules.iter().filter(|id| mean(id, gate == Gate::Ingress, other)).copied().collect()
+        let sheets = || program.into_iter().flat_map(|program| program.sheets());
+        let mut protocols = std::mem::take(&mut self.protocols);
+        protocols.clear();
+        protocols.extend(services().filter_map(|service| service.protocol));
+        protocols.extend(sheets().filter_map(|sheet| sheet.protocol));
+        protocols.extend((0..=u8::MAX).map(Protocol).find(|protocol| !protocols.contains(protocol)));
+        protocols.sort_unstable();
+        protocols.dedup();
+        let mut ports = std::mem::take(&mut self.ports);
+        for protocol in &protocols {
+            let [sources, destinations] = &mut ports;
+            for (ports, is_source) in [(&mut *sources, true), (&mut *destinations, false)] {
+                ports.clear();
+                ports.push(0);
+                for service in services().filter(|it| it.protocol.is_none_or(|it| it == *protocol)) {
+                    let range = if is_source { service.source } else { service.destination };
+                    ports.push(range.first());
+                    ports.extend(range.last().checked_add(1));
+                }
+                for sheet in sheets().filter(|sheet| sheet.protocol.is_none_or(|it| it == *protocol)) {
+                    ports.extend(if is_source { sheet.sources } else { sheet.destinations });
+                }
+                ports.sort_unstable();
+                ports.dedup();
+            }
+            for source in sources.iter() {
+                for destination in destinations.iter() {
+                    self.packet(program, ends, &rules, Layer4::ports(*protocol, *source, *destination))?;
+                }
+            }
+        }
+        (self.protocols, self.ports) = (protocols, ports);
+        Ok(())
+    }
+
+    fn packet(
+        &mut self,
+        program: Option<&Arc<PairProgram>>,
+        (from, to): (&End, &End),
+        rules: &[(RuleId, &Rule)],
+        layer4: Layer4,
+    ) -> Result<(), UpdateError> {
+        self.packets += 1;
+        let (source, destination) = (from.party, to.party);
+        let gate = |gate| gate_decision(self.policy, gate, source, destination, layer4, rules);
+        let mut meant = Decision::of_gates(gate(Gate::Egress), gate(Gate::Ingress));
+        if is_isolated(self.policy, source, destination) {
+            meant.verdict = Verdict::Deny(Refusal::Isolation);
+        }
+        let verdict = match program {
+            Some(program) => VerdictId(program.verdict(layer4)),
+            None => self.candidate.lookup(IdentityId(from.identity), IdentityId(to.identity), layer4),
+        };
+        let known = &mut self.known[verdict.index() % KNOWN];
+        if known.as_ref().is_some_and(|(of, decision)| *of == verdict && *decision == meant) {
+            return Ok(());
+        }
+        let (compiled, decision) = (answer(self.candidate, verdict), meant.clone());
+        let meant = complete(self.policy, meant);
+        if compiled != meant {
+            let compiled = Some(compiled);
+            let witness = Witness { source, destination, layer4, meant, compiled };
+            return Err(UpdateError::Mismatch(Box::new(witness)));
+        }
+        *known = Some((verdict, decision));
+        Ok(())
     }
 }
 
@@ -251,7 +263,8 @@ impl Asked {
 #[derive(PartialEq, Eq, Hash)]
 struct Alike {
     program: *const PairProgram,
-    rules: Vec<RuleId>,
+    /// A number.
+    rules: u32,
     /// Of each end that has a gate: whether it is open, and audited.
     gates: [Option<(bool, bool)>; 2],
     is_isolated: bool,
@@ -261,16 +274,16 @@ impl Alike {
     /// `None` where it is not worth saying: a pair without a program of its own, or with rules whose holes ask for more.
     fn of(
         policy: &Policy,
-        candidate: &Classifier,
-        (source, destination): (End, End),
-        rules: &[RuleId],
+        program: Option<&Arc<PairProgram>>,
+        (source, destination): (&End, &End),
+        (rules, list): (&[RuleId], u32),
     ) -> Option<Self> {
-        let program = candidate.overlay.as_ref()?.pairs.get(&pair(source.0, destination.0))?;
-        let (source, destination) = (source.1, destination.1);
+        let program = program?;
+        let (source, destination) = (source.party, destination.party);
         let has_holes = |id: &RuleId| !policy.rules[id.index()].except.is_empty();
         (!rules.iter().any(has_holes)).then(|| Self {
             program: Arc::as_ptr(program),
-            rules: rules.to_vec(),
+            rules: list,
             gates: [
                 workload(policy, source).map(|it| (it.open.egress, it.audit)),
                 workload(policy, destination).map(|it| (it.open.ingress, it.audit)),
@@ -292,7 +305,7 @@ fn answer(classifier: &Classifier, verdict: VerdictId) -> Answer {
     }
 }
 
-fn workload(policy: &Policy, party: Party) -> Option<&Workload> {
+pub(super) fn workload(policy: &Policy, party: Party) -> Option<&Workload> {
     match party.endpoint {
         Endpoint::Workload(id) => Some(&policy.workloads[id.index()]),
         _ => None,
@@ -312,7 +325,7 @@ fn matches(policy: &Policy, selector: &Selector, party: Party) -> bool {
     selector.alternatives.iter().any(|alternative| is_meant(policy, alternative, party))
 }
 
-fn is_meant(policy: &Policy, alternative: &Alternative, party: Party) -> bool {
+pub(super) fn is_meant(policy: &Policy, alternative: &Alternative, party: Party) -> bool {
     match alternative {
         Alternative::Any => party.endpoint != Endpoint::Init,
         Alternative::World => party.endpoint == Endpoint::World,
@@ -332,7 +345,7 @@ fn gate_decision(
     source: Party,
     destination: Party,
     layer4: Layer4,
-    rules: &[RuleId],
+    rules: &[(RuleId, &Rule)],
 ) -> GateDecision {
     let (owner, is_open) = match gate {
         Gate::Egress => (workload(policy, source), workload(policy, source).is_some_and(|it| it.open.egress)),
@@ -352,8 +365,7 @@ fn gate_decision(
     };
     let mut audited_rules = Vec::new();
     for tier in Tier::ALL {
-        for id in rules {
-            let rule = &policy.rules[id.index()];
+        for (id, rule) in rules {
             if rule.tier != tier || !is_meant(rule) {
                 continue;
             }

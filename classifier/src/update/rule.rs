@@ -1,19 +1,15 @@
 //! A rule that is added, replaced or put to rest: the pairs that it touches get new programs.
 
-use hashbrown::HashMap;
+use std::sync::Arc;
+
 use septum_rules::endpoint::{Endpoint, Party};
 use septum_rules::identity::{RuleId, WorkloadId};
 use septum_rules::rule::Rule;
 use septum_rules::selector::Alternative;
 
-use super::pair::{Ends, Item, Verdicts};
 use super::rule_index::Parts;
-use super::{UpdateError, Updated, Updater};
+use super::{UpdateError, Updated, Updater, WIDE};
 use crate::identities::{Identity, Kind, digest, key};
-use crate::overlay::pair;
-
-/// A rule that applies to a pair, and the places of its holes that do, too.
-type Applying = (RuleId, Vec<usize>);
 
 impl Updater {
     /// Puts `rule` in the place of the one with this number, or behind the last one.
@@ -146,39 +142,20 @@ impl Updater {
         let key = key(&self.policy, &identity, digests.iter().collect());
         self.overlay.identities.push((self.overlay.twin(before), key));
         // What the overlay says of the one before, it says of this one too.
-        for known in self.pairs_of.get(&before).cloned().unwrap_or_default() {
-            let Some(program) = self.overlay.pairs.get(&known).cloned() else { continue };
-            let ends = [(known >> 32) as u32, known as u32];
-            let [sources, destinations] =
-                ends.map(|end| if end == before { vec![before, next] } else { vec![end] });
-            for source in sources {
-                for destination in &destinations {
-                    self.set_pair(source, *destination, std::sync::Arc::clone(&program));
-                }
+        for source in self.sources_of.get(&before).cloned().unwrap_or_default() {
+            if let Some(program) = self.overlay.pairs.get(source, before).map(Arc::clone) {
+                self.set_programs(source, &[(next, program)]);
             }
+        }
+        let row = self.overlay.pairs.row(before).to_vec();
+        if !row.is_empty() {
+            self.set_programs(next, &row);
         }
         next
     }
 
-    fn set_pair(
-        &mut self,
-        source: u32,
-        destination: u32,
-        program: std::sync::Arc<crate::overlay::PairProgram>,
-    ) {
-        let key = pair(source, destination);
-        if self.overlay.pairs.get(&key).is_none() {
-            self.pairs_of.entry(source).or_default().push(key);
-            if destination != source {
-                self.pairs_of.entry(destination).or_default().push(key);
-            }
-        }
-        self.overlay.pairs.insert(key, program);
-    }
-
-    /// The pairs of identities to which some rules apply, each once.
+    /// The pairs of identities to which some rules apply, each once, in order.
     fn touched(&self, rules: &[Option<&Parts>]) -> Result<Vec<(u32, u32)>, UpdateError> {
-        const WIDE: UpdateError = UpdateError::NeedsCompile("the rule applies to many pairs of identities");
         let identities = &self.identities;
         let mut pairs = Vec::new();
         for parts in rules.iter().flatten() {
@@ -196,61 +173,6 @@ impl Updater {
         pairs.retain(|(source, destination)| has_gate(*source) || has_gate(*destination));
         pairs.sort_unstable();
         pairs.dedup();
-        let mut work = 0;
-        for source in pairs.chunk_by(|one, other| one.0 == other.0) {
-            work += source.len() * self.rules.leaving(identities, source[0].0).count();
-        }
-        if work > self.bounds.touched_rules { Err(WIDE) } else { Ok(pairs) }
-    }
-
-    /// Makes the programs of these pairs anew.
-    fn repaint(&mut self, pairs: &[(u32, u32)]) -> Result<(), UpdateError> {
-        let mut programs = Vec::with_capacity(pairs.len());
-        let Self { policy, overlay, identities, rules, .. } = self;
-        let mut verdicts = Verdicts::new(policy, overlay);
-        // Pairs with like ends to which the same applies have one program.
-        let mut known: HashMap<(Ends, Vec<Applying>), _, ahash::RandomState> = HashMap::default();
-        for source in pairs.chunk_by(|one, other| one.0 == other.0) {
-            let from = source[0].0;
-            let mut leaving: Vec<RuleId> = rules.leaving(identities, from).collect();
-            leaving.sort_unstable();
-            leaving.dedup();
-            leaving.sort_by(|a, b| {
-                policy.rules[a.index()].evaluation_order(&policy.rules[b.index()]).then(a.cmp(b))
-            });
-            for (_, to) in source {
-                let mut applying: Vec<Applying> = Vec::new();
-                for id in &leaving {
-                    let Some(parts) = rules.parts(*id).filter(|parts| identities.satisfies(*to, &parts.to))
-                    else {
-                        continue;
-                    };
-                    let applies = |[hole_from, hole_to]: &[Box<[u32]>; 2]| {
-                        identities.satisfies(from, hole_from) && identities.satisfies(*to, hole_to)
-                    };
-                    let holes = parts.except.iter().enumerate().filter(|(_, hole)| applies(hole));
-                    applying.push((*id, holes.map(|(at, _)| at).collect()));
-                }
-                let ends =
-                    Ends::of(&identities.identities[from as usize], &identities.identities[*to as usize]);
-                let key = (ends, applying);
-                let program = match known.get(&key) {
-                    Some(program) => std::sync::Arc::clone(program),
-                    None => {
-                        let items: Vec<Item<'_>> =
-                            key.1.iter().map(|(id, holes)| Item::new(policy, *id, holes)).collect();
-                        let program = verdicts.program(ends, &items, self.bounds.cells)?;
-                        let program = std::sync::Arc::new(program);
-                        known.insert(key, std::sync::Arc::clone(&program));
-                        program
-                    }
-                };
-                programs.push((from, *to, program));
-            }
-        }
-        for (source, destination, program) in programs {
-            self.set_pair(source, destination, program);
-        }
-        Ok(())
+        Ok(pairs)
     }
 }

@@ -4,6 +4,7 @@ use septum_rules::date::Date;
 use septum_rules::identity::RuleId;
 use septum_rules::policy::Policy;
 use septum_rules::rule::Rule;
+use septum_rules::verdict::Gate;
 
 use super::identity_index::IdentityIndex;
 
@@ -36,6 +37,14 @@ impl Parts {
             from: identities.numbers(&rule.from),
             to: identities.numbers(&rule.to),
             except: rule.except.iter().map(hole).collect(),
+        }
+    }
+
+    /// What is asked of the owner of a gate.
+    pub(super) fn asked(&self, gate: Gate) -> &[u32] {
+        match gate {
+            Gate::Egress => &self.from,
+            Gate::Ingress => &self.to,
         }
     }
 }
@@ -85,8 +94,7 @@ impl RuleIndex {
         identities: &'a IdentityIndex,
         identity: u32,
     ) -> impl Iterator<Item = RuleId> + 'a {
-        let alternatives = identities.satisfied(identity);
-        alternatives.flat_map(|number| self.from.get(number as usize).into_iter().flatten()).copied()
+        identities.satisfied(identity).flat_map(|number| listing(&self.from, number))
     }
 
     /// The rules whose `to` an identity satisfies; some may come twice.
@@ -95,15 +103,24 @@ impl RuleIndex {
         identities: &'a IdentityIndex,
         identity: u32,
     ) -> impl Iterator<Item = RuleId> + 'a {
-        let alternatives = identities.satisfied(identity);
-        alternatives.flat_map(|number| self.to.get(number as usize).into_iter().flatten()).copied()
+        identities.satisfied(identity).flat_map(|number| listing(&self.to, number))
     }
 
-    /// Whether fewer rules ask for the destination than for the source.
-    pub(super) fn arrive_fewer(&self, identities: &IdentityIndex, source: u32, destination: u32) -> bool {
-        let count = |index: &[Vec<RuleId>], identity| -> usize {
-            identities.satisfied(identity).map(|number| index.get(number as usize).map_or(0, Vec::len)).sum()
+    /// The rules that ask for one of these of the gate's owner; some may come twice.
+    pub(super) fn asking<'a>(
+        &'a self,
+        gate: Gate,
+        alternatives: &'a [u32],
+    ) -> impl Iterator<Item = RuleId> + 'a {
+        let index = match gate {
+            Gate::Egress => &self.from,
+            Gate::Ingress => &self.to,
         };
-        count(&self.to, destination) < count(&self.from, source)
+        alternatives.iter().flat_map(|number| listing(index, *number))
     }
+}
+
+/// The rules that list an alternative.
+fn listing(index: &[Vec<RuleId>], number: u32) -> impl Iterator<Item = RuleId> + '_ {
+    index.get(number as usize).into_iter().flatten().copied()
 }

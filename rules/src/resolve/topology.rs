@@ -12,8 +12,10 @@ use super::scope::Scope;
 use super::subnets::{Place, SUBNET_ROUTER, Subnets, is_link_local, unusable};
 use crate::address::Prefix;
 use crate::diagnostic::{Code, Diagnostic, Sink};
+use crate::document::decode::Spanned;
 use crate::document::{Document, PortText, SegmentText, UplinkText, WorkloadText};
 use crate::identity::{NetworkId, SegmentId};
+use crate::mac::MacAddress;
 use crate::policy::{Policy, Uplink};
 use crate::segment::Segment;
 use crate::source::Span;
@@ -123,7 +125,7 @@ struct Checks<'d> {
     subnets: Subnets,
     gateways: HashMap<IpAddr, Holder>,
     addresses: HashMap<IpAddr, Holder>,
-    macs: HashMap<crate::mac::MacAddress, Holder>,
+    macs: HashMap<MacAddress, Holder>,
     devices: HashMap<DeviceKey<'d>, Holder>,
     /// Of these, the trunks, each as its first workload sets it up.
     trunks: HashMap<DeviceKey<'d>, &'d PortText>,
@@ -150,6 +152,11 @@ fn claim<K: Eq + Hash>(
     }
 }
 
+/// Something that belongs to somebody else already.
+fn in_use(code: Code, span: Span, message: String, first: &Holder) -> Diagnostic {
+    Diagnostic::new(code, span, message).related(first.span, "first used here")
+}
+
 impl<'d> Checks<'d> {
     fn new(segments: &[&'d SegmentText], sink: &mut Sink) -> Self {
         let mut checks = Self {
@@ -168,10 +175,7 @@ impl<'d> Checks<'d> {
                 && let Some(first) = claim(&mut vlans, vlan.value, name, vlan.span)
             {
                 let message = format!("VLAN {} already belongs to segment `{}`", vlan.value, first.name);
-                sink.push(
-                    Diagnostic::new(Code::DuplicateVlan, vlan.span, message)
-                        .related(first.span, "first used here"),
-                );
+                sink.push(in_use(Code::DuplicateVlan, vlan.span, message, &first));
             }
             for server in &text.dns {
                 if let Some(why) = unusable(server.value, None) {
@@ -222,9 +226,7 @@ impl<'d> Checks<'d> {
         }
         if let Some(first) = claim(&mut self.gateways, gateway, name, span) {
             let message = format!("{gateway} is already the gateway of segment `{}`", first.name);
-            sink.push(
-                Diagnostic::new(Code::DuplicateAddress, span, message).related(first.span, "first used here"),
-            );
+            sink.push(in_use(Code::DuplicateAddress, span, message, &first));
         }
     }
 
@@ -239,14 +241,7 @@ impl<'d> Checks<'d> {
         for address in &text.addresses {
             self.address(name, address.value, address.span, segment, segments, sink);
         }
-        if let Some(mac) = text.mac
-            && let Some(first) = claim(&mut self.macs, mac.value, name, mac.span)
-        {
-            let message = format!("the MAC address {} already belongs to `{}`", mac.value, first.name);
-            sink.push(
-                Diagnostic::new(Code::DuplicateMac, mac.span, message).related(first.span, "first used here"),
-            );
-        }
+        self.claim_mac(name, text.mac, sink);
         if let Some(port) = &text.port {
             let key = (port.namespace.as_ref(), &*port.device.value);
             match (port.trunk, segment) {
@@ -308,11 +303,24 @@ impl<'d> Checks<'d> {
                     .help("the switch itself answers there; give the workload another address"),
             );
         }
+        self.claim_address(name, address, span, sink);
+    }
+
+    /// Gives a workload's or the switch's own address to its holder, who must be the only one.
+    fn claim_address(&mut self, name: &Arc<str>, address: IpAddr, span: Span, sink: &mut Sink) {
         if let Some(first) = claim(&mut self.addresses, address, name, span) {
             let message = format!("{address} already belongs to `{}`", first.name);
-            sink.push(
-                Diagnostic::new(Code::DuplicateAddress, span, message).related(first.span, "first used here"),
-            );
+            sink.push(in_use(Code::DuplicateAddress, span, message, &first));
+        }
+    }
+
+    /// Gives a MAC, where there is one, to its holder, who must be the only one.
+    fn claim_mac(&mut self, name: &Arc<str>, mac: Option<Spanned<MacAddress>>, sink: &mut Sink) {
+        if let Some(mac) = mac
+            && let Some(first) = claim(&mut self.macs, mac.value, name, mac.span)
+        {
+            let message = format!("the MAC address {} already belongs to `{}`", mac.value, first.name);
+            sink.push(in_use(Code::DuplicateMac, mac.span, message, &first));
         }
     }
 
@@ -322,8 +330,7 @@ impl<'d> Checks<'d> {
             let is_trunk = self.trunks.contains_key(&key);
             let help = "say `trunk = true` in each workload of a device that several share";
             sink.push(
-                Diagnostic::new(Code::DuplicateDevice, span, message)
-                    .related(first.span, "first used here")
+                in_use(Code::DuplicateDevice, span, message, &first)
                     .help_maybe(is_trunk.then(|| help.to_owned())),
             );
         }
@@ -359,8 +366,7 @@ impl<'d> Checks<'d> {
             let message =
                 format!("segment `{}` on the trunk `{device}` is already `{}`", segment.name, first.name);
             sink.push(
-                Diagnostic::new(Code::DuplicateDevice, port.device.span, message)
-                    .related(first.span, "first used here")
+                in_use(Code::DuplicateDevice, port.device.span, message, &first)
                     .help("workloads behind one trunk are told apart by the `vlan` of their segments"),
             );
             return;
@@ -424,11 +430,8 @@ impl<'d> Checks<'d> {
                     .related(segment.span, "the subnet")
                     .help("what lies behind an uplink is outside of all segments"),
             );
-        } else if let Some(first) = claim(&mut self.addresses, address, name, span) {
-            let message = format!("{address} already belongs to `{}`", first.name);
-            sink.push(
-                Diagnostic::new(Code::DuplicateAddress, span, message).related(first.span, "first used here"),
-            );
+        } else {
+            self.claim_address(name, address, span, sink);
         }
     }
 
@@ -436,14 +439,7 @@ impl<'d> Checks<'d> {
         if let Some(device) = &text.device {
             self.device((None, &device.value), &text.name.value, device.span, sink);
         }
-        if let Some(mac) = text.mac
-            && let Some(first) = claim(&mut self.macs, mac.value, &text.name.value, mac.span)
-        {
-            let message = format!("the MAC address {} already belongs to `{}`", mac.value, first.name);
-            sink.push(
-                Diagnostic::new(Code::DuplicateMac, mac.span, message).related(first.span, "first used here"),
-            );
-        }
+        self.claim_mac(&text.name.value, text.mac, sink);
         for own in &text.addresses {
             self.own_address(&text.name.value, own.value, own.span, sink);
         }
@@ -456,10 +452,7 @@ impl<'d> Checks<'d> {
                 self.addresses.get(&gateway.value).or_else(|| self.gateways.get(&gateway.value))
             {
                 let message = format!("the next hop {} already belongs to `{}`", gateway.value, holder.name);
-                sink.push(
-                    Diagnostic::new(Code::DuplicateAddress, gateway.span, message)
-                        .related(holder.span, "first used here"),
-                );
+                sink.push(in_use(Code::DuplicateAddress, gateway.span, message, holder));
             }
         }
     }

@@ -25,8 +25,7 @@ pub(super) fn text(file: &str, policy: &Policy, outcome: &Outcome, budget: u64) 
             let _ = writeln!(text, "  certificate: sha256:{}", certificate.digest());
         }
         Outcome::Unproved(proof) => {
-            let (unproved, pairs) = (proof.unproved_pairs(), proof.pairs);
-            let _ = writeln!(text, "{file}: unproved: {unproved} of {pairs} pairs");
+            let _ = writeln!(text, "{file}: unproved: {}", proof.unproved());
             coverage(&mut text, proof, budget);
         }
         Outcome::Mismatch(witness) => {
@@ -41,14 +40,15 @@ pub(super) fn text(file: &str, policy: &Policy, outcome: &Outcome, budget: u64) 
 
 fn coverage(text: &mut String, proof: &Proof, budget: u64) {
     let Proof { stretches, source_classes, destination_classes, intervals, cells, .. } = proof;
+    let pairs = match proof.pairs {
+        0 => "the budget ended before they were told apart".to_owned(),
+        pairs => format!("{} of {pairs}, {} of them distinct", proof.proved_pairs, proof.distinct_pairs),
+    };
     let lines = [
         format!("addresses:   {stretches} stretches of IPv4 and IPv6"),
         format!("endpoints:   {source_classes} kinds of source, {destination_classes} of destination"),
         format!("services:    {cells} kinds of protocol and ports, of {intervals} intervals"),
-        format!(
-            "pairs:       {} of {}, {} of them distinct",
-            proof.proved_pairs, proof.pairs, proof.distinct_pairs
-        ),
+        format!("pairs:       {pairs}"),
         format!("packets:     {}", proof.packets),
         format!("work:        {} of {budget} units", proof.work),
     ];
@@ -164,9 +164,7 @@ pub(super) fn json(
         })
     });
     let unproved = match outcome {
-        Outcome::Unproved(proof) => {
-            Value::from(format!("{} of {} pairs", proof.unproved_pairs(), proof.pairs))
-        }
+        Outcome::Unproved(proof) => Value::from(proof.unproved()),
         _ => Value::Null,
     };
     let certificate = certificate.map(|certificate| {
