@@ -29,12 +29,14 @@ impl ConnectionTable {
         }
     }
 
-    /// Gives back the share of an entry that was live under `control` and is claimed by this worker.
+    /// Gives back the share of an entry that was live under `control` and is claimed by this worker, and no longer counts it as
+    /// displaced.
     pub(super) fn settle(&self, index: usize, control: u64) {
         // Whoever reads what follows must see that the entry is claimed.
         fence(Ordering::Release);
         let last = self.words(index)[6].swap(tombstone(control), Ordering::Relaxed);
         self.accounts.give(owner_of(control), State::from_bits(last as u16).phase.is_half_open());
+        self.count_out(index);
     }
 
     /// Gives back the shares of connections whose time is over, a slice of the table a tick. Call it once a burst: where its

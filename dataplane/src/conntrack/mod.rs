@@ -5,6 +5,7 @@
 //! The gates judge only what opens a connection; this module says what that is, protocol by protocol, what belongs to one, and
 //! how many a workload may have.
 
+mod displaced;
 mod end;
 mod entry;
 mod fragments;

@@ -1,5 +1,6 @@
 //! How a connection begins: its share, its entry, and which of two stays.
 
+use super::displaced::DISPLACED;
 use super::key::{ConnectionKey, Direction};
 use super::quota::Met;
 use super::state::{Packet, State};
@@ -8,8 +9,7 @@ use super::table::{ConnectionTable, holds};
 use super::terms::Terms;
 use super::window::Sender;
 use super::words::{
-    CLAIMED, FINGERPRINT, KIND, LIVE, NEVER_USED, REUSE, REUSE_MASK, is_expired, live, state_word,
-    verdict_word,
+    CLAIMED, FINGERPRINT, KIND, LIVE, REUSE, REUSE_MASK, is_expired, live, state_word, verdict_word,
 };
 use crate::clock::Tick;
 
@@ -74,9 +74,12 @@ impl ConnectionTable {
         let words = self.words(index);
         let claimed = words[0].load(Ordering::Relaxed);
         fence(Ordering::Release);
-        for (word, value) in words[1..6].iter().zip(key.0) {
+        for (word, value) in words[1..5].iter().zip(key.0) {
             word.store(value, Ordering::Relaxed);
         }
+        // The place's own bits stay, whoever changes them meanwhile.
+        let with_key = |word| Some(word & DISPLACED | key.0[4]);
+        let _ = words[5].fetch_update(Ordering::Relaxed, Ordering::Relaxed, with_key);
         let live = live(claimed, hash, owner);
         let deadline = terms.deadline(key.protocol(), state, now);
         words[6].store(state_word(deadline, live, state.to_bits()), Ordering::Relaxed);
@@ -101,9 +104,10 @@ impl ConnectionTable {
         Ok(())
     }
 
-    /// Claims the first entry of the key's buckets that holds nothing live; its control word is then ours alone.
+    /// Claims the first entry of the key's candidates that holds nothing live, and counts the key in; its control word is then ours
+    /// alone.
     fn claim_free(&self, hash: u64, now: Tick) -> Option<usize> {
-        for index in self.candidates(hash) {
+        for (nth, index) in self.candidates(hash).enumerate() {
             let words = self.words(index);
             let control = words[0].load(Ordering::Acquire);
             let kind = control & KIND;
@@ -119,6 +123,7 @@ impl ConnectionTable {
                 if kind == LIVE {
                     self.settle(index, control);
                 }
+                self.count_in(hash, index, nth);
                 return Some(index);
             }
         }
@@ -128,17 +133,13 @@ impl ConnectionTable {
     /// Two workers may enter the same connection at the same moment: the entry that lookups meet first stays.
     fn settle_duplicates(&self, key: &ConnectionKey, hash: u64, mine: usize, my_control: u64) {
         let mut met_mine = false;
-        for index in self.candidates(hash) {
+        for index in self.occupied(hash) {
             if index == mine {
                 met_mine = true;
                 continue;
             }
             let words = self.words(index);
             let control = words[0].load(Ordering::Acquire);
-            // Whoever looked for a place before would have taken this one.
-            if control == NEVER_USED {
-                return;
-            }
             let same = control & KIND == LIVE && (control ^ hash) & FINGERPRINT == 0 && holds(words, key);
             if same {
                 if !met_mine {

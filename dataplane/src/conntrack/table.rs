@@ -1,22 +1,26 @@
 //! The table of connections: shared by all workers, bounded, without locks.
 //!
-//! An entry is one cache line of eight atomic words. Word 0, *control*, says what the entry is (never used,
-//! being written, live, dead), counts its reuses, and holds 16 bits of the key's hash and whose share it is; words 1 to 5
-//! are the key; word 6 is the state (deadline, reuse count, phase); word 7 the verdict that admitted it and under which
+//! An entry is one cache line of eight atomic words. Word 0, *control*, says what the entry is (dead,
+//! being written, live), counts its reuses, and holds 16 bits of the key's hash and whose share it is; words 1 to 5
+//! are the key (and six bits of the place itself, [`super::displaced`]); word 6 is the state (deadline, reuse count, phase); word 7 the verdict that admitted it and under which
 //! policy. Four more words, in an array beside, are what the two ends have shown of themselves
 //! ([`super::window`], [`super::sctp`]): two lines in four entries, that only TCP and SCTP touch. A key of IPv6 takes five words,
 //! so 64 bytes cannot hold both; entries of 128 would cost every UDP flow a line and the table a third more.
 //!
-//! A key may stand in the eight entries of its bucket, and where they are all taken, in those of a second one. The table is
-//! twice as long as its bound, so it is the bound that refuses, long before two full buckets meet. Reading follows the protocol of a
-//! sequence lock: control, key, control again. Words 6 and 7 change by compare-and-swap and carry the reuse count, so a late
-//! writer never touches the entry's next tenant. The windows' words change by compare-and-swap too and only
+//! A key prefers one entry by its hash. Where that is taken it stands in another of the same bucket of eight, and where they all
+//! are, in another bucket: the hash leads through all of them. The table is twice as long as its bound, so there is
+//! always a place, and it is the bound alone that refuses. Each entry counts how many that prefer it stand elsewhere, in its bucket and
+//! beyond; a search that finds none counted ends at its first line, whatever was there before. How many buckets a search
+//! beyond goes through is the most that any connection of the table ever needed.
+//!
+//! Reading follows the protocol of a sequence lock: control, key, control again. Words 6 and 7 change by compare-and-swap and carry
+//! the reuse count, so a late writer never touches the entry's next tenant. The windows' words change by compare-and-swap too and only
 //! grow ([`super::window`] says why that is enough); a late writer would have to find the very 64 bits that
 //! it had read, and could then widen the next tenant's window, no more.
 //!
 //! A full table refuses the new connection; nothing live is ever evicted. Expired entries are reused where they
-//! stand, and [`ConnectionTable::sweep`] gives back the shares of those that nobody reuses. Cost: a hit reads one line, TCP a second;
-//! what is nowhere, the one or two buckets up to the first entry that was never used.
+//! stand, and [`ConnectionTable::sweep`] gives back the shares of those that nobody reuses. Cost: a hit reads one line, TCP a second, and
+//! what is nowhere reads one too; where others are displaced (at a table filled to its bound, from one entry in eight), the bucket.
 //!
 //! Here: the table itself, and what packets of a live connection read and change. How one begins is [`super::open`]'s, how it
 //! ends [`super::end`]'s.
@@ -26,6 +30,7 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
 
+use super::displaced::{DISPLACED, Displaced};
 use super::entry::Entry;
 use super::fragments::FragmentTable;
 use super::key::{ConnectionKey, Direction};
@@ -34,14 +39,14 @@ use super::state::{Packet, Phase, State, Step};
 use super::sync::{AtomicU32, AtomicU64, Ordering, Shared, fence, zeroed};
 use super::terms::Terms;
 use super::window::Sender;
-use super::words::{FINGERPRINT, KIND, LIVE, NEVER_USED, is_expired, owner_of, state_word, verdict_word};
+use super::words::{FINGERPRINT, KIND, LIVE, is_expired, owner_of, state_word, verdict_word};
 use crate::clock::Tick;
 use crate::sys::prefetch::prefetch;
 
 /// Entries of a bucket.
 pub(super) const WAYS: usize = if cfg!(septum_loom) { 2 } else { 8 };
 
-/// One cache line. All zero is [`NEVER_USED`].
+/// One cache line. All zero is a dead entry.
 pub(super) type Words = [AtomicU64; 8];
 
 /// Two words an end: up, then down.
@@ -52,16 +57,8 @@ type Ends = [AtomicU64; 4];
 pub(super) fn holds(words: &Words, key: &ConnectionKey) -> bool {
     // Folded: nearly always all five words are compared.
     let differ = |differ, (word, key): (&AtomicU64, u64)| differ | (word.load(Ordering::Relaxed) ^ key);
-    words[1..6].iter().zip(key.0).fold(0, differ) == 0
-}
-
-/// What a lookup meets at an entry.
-enum Look {
-    Found(Entry),
-    /// Another key, or none.
-    Another,
-    /// Nothing was ever here, so nothing stands behind it.
-    NeverUsed,
+    let last = (words[5].load(Ordering::Relaxed) ^ key.0[4]) & !DISPLACED;
+    words[1..5].iter().zip(key.0).fold(last, differ) == 0
 }
 
 /// The shared table.
@@ -73,6 +70,8 @@ pub struct ConnectionTable {
     pub(super) accounts: Accounts,
     pub(super) limit: u64,
     pub(super) fragments: FragmentTable,
+    /// Buckets that a search beyond a key's own goes through, its own included. Only grows.
+    reach: AtomicU32,
     /// The tick whose slice was swept last.
     pub(super) swept: AtomicU32,
     started: Tick,
@@ -104,6 +103,7 @@ impl ConnectionTable {
             accounts: Accounts::new(Self::OWNERS),
             limit: limit as u64,
             fragments: FragmentTable::new(limit / 64, Self::OWNERS),
+            reach: AtomicU32::new(1),
             swept: AtomicU32::new(0),
             started: Tick::default(),
         }
@@ -132,24 +132,72 @@ impl ConnectionTable {
         hasher.finish()
     }
 
-    /// The entries of a key's two buckets, each once, beginning with the one that its hash prefers. The second bucket is used
-    /// only while the first is full, so an entry of the first that was never used ends every search.
+    /// The entry that a key prefers.
+    #[inline]
+    pub(super) fn preferred(&self, hash: u64) -> usize {
+        hash as usize & (self.entries.len() - 1)
+    }
+
+    /// All entries, in the order in which a key may stand in them: its bucket's, beginning with the one that it prefers, then those of
+    /// the other buckets.
     pub(super) fn candidates(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
-        let mask = self.entries.len() - 1;
-        let (first, second) = (hash as usize & mask, (hash >> 20) as usize & mask);
-        let prefer = first & (WAYS - 1);
-        let ways = if (first ^ second) & !(WAYS - 1) == 0 { WAYS } else { 2 * WAYS };
-        (0..ways).map(move |way| {
-            let base = if way < WAYS { first } else { second } & !(WAYS - 1);
-            base | ((prefer + way) % WAYS)
+        let (length, preferred) = (self.entries.len(), self.preferred(hash));
+        // The number of buckets is a power of two, so an odd step leads through all.
+        let step = ((hash >> 48) as usize | 1) * WAYS;
+        (0..length).map(move |at| {
+            let base = (preferred & !(WAYS - 1)).wrapping_add(at / WAYS * step) & (length - 1);
+            base | (preferred + at) % WAYS
         })
+    }
+
+    /// Of these, those in which it may stand now.
+    pub(super) fn occupied(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
+        let word = self.words(self.preferred(hash))[5].load(Ordering::Relaxed);
+        let count = match () {
+            () if Displaced::Far.are_in(word) => WAYS * self.reach.load(Ordering::Relaxed) as usize,
+            () if Displaced::Near.are_in(word) => WAYS,
+            () => 1,
+        };
+        self.candidates(hash).take(count)
+    }
+
+    /// Where a key stands that is in entry `index`, and the word that counts it; `None`: where it prefers to.
+    fn displaced(&self, hash: u64, index: usize) -> Option<(Displaced, &AtomicU64)> {
+        let preferred = self.preferred(hash);
+        let displaced = match index ^ preferred {
+            0 => return None,
+            1..WAYS => Displaced::Near,
+            _ => Displaced::Far,
+        };
+        Some((displaced, &self.words(preferred)[5]))
+    }
+
+    /// Counts that a key of this hash will stand in entry `index`, the `nth` of its candidates.
+    pub(super) fn count_in(&self, hash: u64, index: usize, nth: usize) {
+        if let Some((displaced, word)) = self.displaced(hash, index) {
+            let reach = (nth / WAYS) as u32 + 1;
+            if reach > self.reach.load(Ordering::Relaxed) {
+                self.reach.fetch_max(reach, Ordering::Relaxed);
+            }
+            displaced.raise(word);
+        }
+    }
+
+    /// Counts that the key in entry `index`, which is claimed, stands there no more.
+    pub(super) fn count_out(&self, index: usize) {
+        let words = self.words(index);
+        let mut key = ConnectionKey(std::array::from_fn(|at| words[at + 1].load(Ordering::Relaxed)));
+        key.0[4] &= !DISPLACED;
+        if let Some((displaced, word)) = self.displaced(self.hash(&key), index) {
+            displaced.lower(word);
+        }
     }
 
     /// Asks the processor for what a lookup of this key reads first. Some tens of nanoseconds before the lookup, it saves the
     /// wait for memory.
     #[inline]
     pub fn prefetch(&self, key: &ConnectionKey, hash: u64) {
-        let first = hash as usize & (self.entries.len() - 1);
+        let first = self.preferred(hash);
         prefetch(&self.entries[first]);
         if key.has_ends() {
             prefetch(&self.ends[first]);
@@ -170,37 +218,27 @@ impl ConnectionTable {
     /// The live entry of `key`, expired or not.
     #[inline(always)]
     pub(super) fn find_live(&self, key: &ConnectionKey, hash: u64) -> Option<Entry> {
-        // Nearly every connection stands where its hash prefers it.
-        match self.look(hash as usize & (self.entries.len() - 1), key, hash) {
-            Look::Found(entry) => Some(entry),
-            Look::NeverUsed => None,
-            Look::Another => self.find_further(key, hash),
-        }
+        // Nearly every connection stands where its hash prefers it, and from there few are displaced.
+        let preferred = self.preferred(hash);
+        self.look(preferred, key, hash).or_else(|| {
+            let is_anywhere = self.words(preferred)[5].load(Ordering::Relaxed) & DISPLACED != 0;
+            if is_anywhere { self.find_further(key, hash) } else { None }
+        })
     }
 
     #[inline(never)]
     fn find_further(&self, key: &ConnectionKey, hash: u64) -> Option<Entry> {
-        for index in self.candidates(hash).skip(1) {
-            match self.look(index, key, hash) {
-                Look::Found(entry) => return Some(entry),
-                Look::NeverUsed => return None,
-                Look::Another => {}
-            }
-        }
-        None
+        self.occupied(hash).skip(1).find_map(|index| self.look(index, key, hash))
     }
 
-    /// Looks for a key at one entry.
+    /// The live entry of a key, if it is this one.
     #[inline(always)]
-    fn look(&self, index: usize, key: &ConnectionKey, hash: u64) -> Look {
+    fn look(&self, index: usize, key: &ConnectionKey, hash: u64) -> Option<Entry> {
         let words = self.words(index);
         loop {
             let control = words[0].load(Ordering::Acquire);
-            if control == NEVER_USED {
-                return Look::NeverUsed;
-            }
             if control & KIND != LIVE || (control ^ hash) & FINGERPRINT != 0 {
-                return Look::Another;
+                return None;
             }
             let same = holds(words, key);
             let state_word = words[6].load(Ordering::Relaxed);
@@ -213,17 +251,8 @@ impl ConnectionTable {
             }
             fence(Ordering::Acquire);
             if words[0].load(Ordering::Relaxed) == control {
-                return match same {
-                    true => Look::Found(Entry {
-                        index,
-                        protocol: key.protocol(),
-                        control,
-                        state_word,
-                        verdict_word,
-                        ends,
-                    }),
-                    false => Look::Another,
-                };
+                let protocol = key.protocol();
+                return same.then_some(Entry { index, protocol, control, state_word, verdict_word, ends });
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The table alone: what is found, what expires, what is refused, and what threads do to it.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread;
@@ -96,15 +97,33 @@ fn each_bound_refuses_by_its_own_name_and_evicts_nothing() {
     assert_eq!((table.count(), table.share_of(1)), (1, (1, 0)));
 }
 
-#[test]
-fn a_full_bucket_overflows_into_another() {
-    let table = ConnectionTable::seeded(1, 512);
-    let (wide, at) = (terms(1000, 1000), second(0));
-    for number in 0..512 {
-        assert_eq!(open(&table, number, 0, &wide, at), Ok(()), "{number} of 512");
+/// Opens connections of these numbers, all of which there is room for.
+fn fill(table: &ConnectionTable, numbers: Range<u32>, now: Tick) {
+    for number in numbers {
+        assert_eq!(open(table, number, 0, &terms(u32::MAX, u32::MAX), now), Ok(()), "{number}");
     }
-    assert!((0..512).all(|number| phase(&table, number, at).is_some()));
-    assert_eq!(table.count_live(at), 512);
+}
+
+#[test]
+fn it_is_the_bound_that_refuses_whatever_the_hash() {
+    let at = second(0);
+    let tables = (0..300).map(|seed| (seed, 512)).chain([(1, 16), (2, 16), (3, 1 << 16), (4, 1 << 16)]);
+    for (seed, limit) in tables {
+        let table = ConnectionTable::seeded(seed, limit as usize);
+        fill(&table, 0..limit, at);
+        let full = open(&table, limit, 0, &terms(u32::MAX, u32::MAX), at);
+        assert_eq!(full, Err(Unopened::TableFull), "seed {seed}");
+        // Others take the places of those that end, and everybody is found.
+        (0..limit / 2).for_each(|number| table.end(&find(&table, number, at).unwrap()));
+        fill(&table, limit..limit + limit / 2, at);
+        let live = limit / 2..limit + limit / 2;
+        assert!(live.clone().all(|number| phase(&table, number, at).is_some()), "seed {seed}");
+        assert_eq!(table.count_live(at), limit as usize);
+        // What has ended is not counted on.
+        live.for_each(|number| table.end(&find(&table, number, at).unwrap()));
+        let is_first_line = |number| table.occupied(table.hash(&key(number).0)).count() == 1;
+        assert!((0..limit).all(is_first_line), "seed {seed}");
+    }
 }
 
 #[test]

@@ -5,10 +5,9 @@
 
 use crate::clock::Tick;
 
-pub(super) const NEVER_USED: u64 = 0;
+pub(super) const DEAD: u64 = 0;
 pub(super) const CLAIMED: u64 = 1;
 pub(super) const LIVE: u64 = 2;
-pub(super) const DEAD: u64 = 3;
 pub(super) const KIND: u64 = 0b11;
 pub(super) const REUSE: u64 = 1 << 2;
 pub(super) const REUSE_MASK: u64 = 0xffff_fffc;
