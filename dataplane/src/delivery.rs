@@ -38,6 +38,7 @@ impl Plan {
     }
 
     /// Takes down how the next frame of the burst ended.
+    #[inline(always)]
     pub fn end(&mut self, end: End) {
         const { assert!(BURST <= 64, "one bit a frame") };
         self.ends[self.count] = end;

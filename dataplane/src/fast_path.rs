@@ -36,9 +36,8 @@ const CONFIGURATION: [u16; 4] = [67, 68, 546, 547];
 pub struct Glance {
     /// What decides about its way.
     pub pair: Pair,
-    /// Source address and port; IPv4 as mapped IPv6.
-    source: (u128, u16),
-    destination: (u128, u16),
+    /// Source port, destination port.
+    ports: [u16; 2],
     protocol: Protocol,
     /// Where its transport header lies.
     pub layout: Layout,
@@ -49,7 +48,7 @@ pub struct Glance {
 }
 
 /// Where the parts of a packet lie, from the Ethernet header.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Layout {
     transport: u16,
     payload: u16,
@@ -75,47 +74,75 @@ impl Layout {
 /// all zero: the family is not.
 pub type Pair = [u64; 6];
 
+/// What an IP header says, as far as a glance goes.
+struct Network {
+    is_v4: bool,
+    /// Bytes of the header and of the whole packet.
+    lengths: (usize, usize),
+    protocol: Protocol,
+    ttl: u8,
+    /// Source and destination; IPv4 as mapped IPv6.
+    ends: [u128; 2],
+}
+
 impl Glance {
-    /// Looks at a frame that came in at the port slot `ingress`, virtio header first. `None`: it is of a rarer kind, or does not hold together.
+    /// Looks at a frame that came in at the port slot `ingress`, virtio header first, and does `then` with what it sees. `None`: so
+    /// says `then`, or the frame is of a rarer kind, or does not hold together.
+    // `then` is compiled for each family, so that what is constant in one stays so, and nothing waits in memory where they would meet.
     #[inline(always)]
-    pub fn at(frame: &[u8], ingress: u16) -> Option<Self> {
-        let (is_plain, whole) = (offload::is_plain(&VnetHeader::read(frame)?, frame.len() - ETHERNET), frame);
-        let frame = &frame[ETHERNET..];
-        let ethernet: &[u8; EthernetHeader::LENGTH] = frame.first_chunk()?;
-        let packet = &frame[EthernetHeader::LENGTH..];
-        let (header_length, length, protocol, ttl, source, destination) =
-            match EtherType(u16::from_be_bytes([ethernet[12], ethernet[13]])) {
-                EtherType::IPV4 => {
-                    let header = Ipv4Header::parse(packet).ok()?;
-                    if header.fragment.is_some() || header.header_length != Ipv4Header::LENGTH {
-                        return None;
-                    }
-                    let mapped = |bits: u32| 0xffff << 32 | u128::from(bits);
-                    let (source, destination) = (header.source.to_bits(), header.destination.to_bits());
-                    let ends = (mapped(source), mapped(destination));
-                    (Ipv4Header::LENGTH, header.total_length, header.protocol, header.ttl, ends.0, ends.1)
+    pub fn at<T>(frame: &[u8], ingress: u16, then: impl FnOnce(&Self) -> Option<T>) -> Option<T> {
+        let packet = frame.get(ETHERNET + EthernetHeader::LENGTH..)?;
+        let ethertype = u16::from_be_bytes([frame[ETHERNET + 12], frame[ETHERNET + 13]]);
+        match EtherType(ethertype) {
+            EtherType::IPV4 => {
+                let header = Ipv4Header::parse(packet).ok()?;
+                if header.fragment.is_some() || header.header_length != Ipv4Header::LENGTH {
+                    return None;
                 }
-                EtherType::IPV6 => {
-                    let header = Ipv6Header::parse(packet).ok()?;
-                    let length = Ipv6Header::LENGTH + header.payload_length;
-                    let ends = (header.source.to_bits(), header.destination.to_bits());
-                    let protocol = Protocol(header.next_header);
-                    (Ipv6Header::LENGTH, length, protocol, header.hop_limit, ends.0, ends.1)
-                }
-                _ => return None,
-            };
+                let mapped = |bits: u32| 0xffff << 32 | u128::from(bits);
+                let network = Network {
+                    is_v4: true,
+                    lengths: (Ipv4Header::LENGTH, header.total_length),
+                    protocol: header.protocol,
+                    ttl: header.ttl,
+                    ends: [header.source, header.destination].map(|address| mapped(address.to_bits())),
+                };
+                then(&Self::of(frame, ingress, &network)?)
+            }
+            EtherType::IPV6 => {
+                let header = Ipv6Header::parse(packet).ok()?;
+                let network = Network {
+                    is_v4: false,
+                    lengths: (Ipv6Header::LENGTH, Ipv6Header::LENGTH + header.payload_length),
+                    protocol: Protocol(header.next_header),
+                    ttl: header.hop_limit,
+                    ends: [header.source, header.destination].map(|address| address.to_bits()),
+                };
+                then(&Self::of(frame, ingress, &network)?)
+            }
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn of(whole: &[u8], ingress: u16, network: &Network) -> Option<Self> {
+        let Network { is_v4, lengths: (header_length, length), protocol, ttl, ends: [source, destination] } =
+            *network;
+        let frame = &whole[ETHERNET..];
+        let (ethernet, packet) = frame.split_first_chunk::<{ EthernetHeader::LENGTH }>()?;
         if !matches!(protocol, Protocol::TCP | Protocol::UDP) {
             return None;
         }
         let transport = Transport::parse(protocol, &packet[header_length..length], true).ok()?;
-        let (source_port, destination_port) = (transport.layer4.source, transport.layer4.destination);
-        if protocol == Protocol::UDP && CONFIGURATION.contains(&destination_port) {
+        let ports = [transport.layer4.source, transport.layer4.destination];
+        if protocol == Protocol::UDP && CONFIGURATION.contains(&ports[1]) {
             return None;
         }
         let start = EthernetHeader::LENGTH + header_length;
         let (payload, end) = (start + transport.header_length, EthernetHeader::LENGTH + length);
-        let is_v4 = header_length == Ipv4Header::LENGTH;
-        if !is_plain && !is_truthful(whole, transport, start, end, is_v4) {
+        if !offload::is_plain(&VnetHeader::read(whole)?, frame.len())
+            && !is_truthful(whole, transport, start, end, is_v4)
+        {
             return None;
         }
         let [first, second] = [0, 4].map(|at| {
@@ -132,8 +159,7 @@ impl Glance {
                 (destination >> 64) as u64,
                 destination as u64,
             ],
-            source: (source, source_port),
-            destination: (destination, destination_port),
+            ports,
             protocol,
             layout: Layout { transport: start as u16, payload: payload as u16, end: end as u32 },
             length,
@@ -144,7 +170,10 @@ impl Glance {
     /// The connection that the packet would belong to, and its direction there.
     #[inline]
     pub fn connection(&self) -> (ConnectionKey, Direction) {
-        ConnectionKey::of_ports(self.source, self.destination, self.protocol)
+        let [_, _, source_high, source_low, destination_high, destination_low] = self.pair;
+        let [source, destination] = [(source_high, source_low), (destination_high, destination_low)]
+            .map(|(high, low)| u128::from(high) << 64 | u128::from(low));
+        ConnectionKey::of_ports((source, self.ports[0]), (destination, self.ports[1]), self.protocol)
     }
 }
 
@@ -179,6 +208,17 @@ pub struct Way {
     pub is_routed: bool,
 }
 
+impl Way {
+    /// What stands where no way is remembered.
+    pub const NOWHERE: Self = Self {
+        egress: PortId { slot: 0, generation: 0 },
+        source: IdentityId(0),
+        destination: IdentityId(0),
+        mtu: 0,
+        is_routed: false,
+    };
+}
+
 /// A remembered way: one cache line.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
@@ -206,16 +246,7 @@ const SET: usize = 4;
 const SETS: usize = 2048;
 
 /// No pair's.
-const NOTHING: Entry = Entry {
-    pair: [0; 6],
-    way: Way {
-        egress: PortId { slot: 0, generation: 0 },
-        source: IdentityId(0),
-        destination: IdentityId(0),
-        mtu: 0,
-        is_routed: false,
-    },
-};
+const NOTHING: Entry = Entry { pair: [0; 6], way: Way::NOWHERE };
 
 impl Default for Ways {
     fn default() -> Self {

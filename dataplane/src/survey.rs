@@ -64,8 +64,9 @@ pub struct Common {
 /// The findings of one burst, in its order.
 #[derive(Debug)]
 pub struct Survey {
-    /// Frames that take the fast path. Of the others there are findings.
-    common: Box<[Option<Common>; BURST]>,
+    /// One bit a frame that takes the fast path. Of the others there are findings.
+    is_common: u64,
+    common: Box<[Common; BURST]>,
     findings: Box<[Finding; BURST]>,
     ways: Ways,
 }
@@ -74,7 +75,26 @@ impl Default for Survey {
     fn default() -> Self {
         let nothing =
             Finding { headers: Err(DropReason::FrameSize), course: Course::Refused(DropReason::FrameSize) };
-        Self { common: Box::new([None; BURST]), findings: Box::new([nothing; BURST]), ways: Ways::default() }
+        let nobody =
+            Common { way: Way::NOWHERE, layout: Layout::default(), connection: Connection::default() };
+        let common = Box::new([nobody; BURST]);
+        Self { is_common: 0, common, findings: Box::new([nothing; BURST]), ways: Ways::default() }
+    }
+}
+
+impl Common {
+    /// Fills this in for a frame of which a glance was taken; `None` where it has to take the whole way.
+    #[inline(always)]
+    fn fill(&mut self, glance: &Glance, ways: &Ways, table: &ConnectionTable) -> Option<()> {
+        let way = ways.find(glance)?;
+        if glance.length > usize::from(way.mtu) || (glance.ttl <= 1 && way.is_routed) {
+            return None;
+        }
+        let (key, direction) = glance.connection();
+        let hash = table.hash(&key);
+        table.prefetch(&key, hash);
+        *self = Self { way: *way, layout: glance.layout, connection: Connection { key, hash, direction } };
+        Some(())
     }
 }
 
@@ -87,37 +107,38 @@ impl Survey {
         from: Station<'_>,
         table: &ConnectionTable,
     ) -> u64 {
+        const { assert!(BURST <= 64, "one bit a frame") };
         let mut bytes = 0;
         let ingress = from.port().slot;
         self.ways.begin(snapshot.generation);
+        self.is_common = 0;
         // Behind an uplink, pairs are whoever likes: they would crowd out those of the policy's authors.
         let is_known = matches!(from, Station::Member(member) if member.limiter.is_none());
         for index in 0..burst.len() {
             let frame = burst.frame(index);
             bytes += frame.len().saturating_sub(ETHERNET) as u64;
-            self.common[index] = None;
-            let glance = is_known.then(|| Glance::at(frame, ingress)).flatten();
-            let way = glance.as_ref().and_then(|glance| self.ways.find(glance));
-            if let (Some(glance), Some(way)) = (&glance, way)
-                && glance.length <= usize::from(way.mtu)
-                && (glance.ttl > 1 || !way.is_routed)
-            {
-                let (key, direction) = glance.connection();
-                let hash = table.hash(&key);
-                table.prefetch(&key, hash);
-                let connection = Connection { key, hash, direction };
-                self.common[index] = Some(Common { way: *way, layout: glance.layout, connection });
+            let (common, ways) = (&mut self.common[index], &self.ways);
+            if is_known && Glance::at(frame, ingress, |glance| common.fill(glance, ways, table)).is_some() {
+                self.is_common |= 1 << index;
                 continue;
             }
-            let is_new = way.is_none();
             self.survey_one(burst, index, snapshot, from, table);
-            if let Some(glance) = glance.filter(|_| is_new)
-                && let Some(way) = way_of(&self.findings[index].course, &snapshot.directory)
-            {
-                self.ways.remember(glance.pair, way);
+            if is_known {
+                self.learn(frame, ingress, index, &snapshot.directory);
             }
         }
         bytes
+    }
+
+    /// Remembers the way of a frame that has taken the whole look, where it is new and there is one.
+    #[inline(never)]
+    fn learn(&mut self, frame: &[u8], ingress: u16, index: usize, directory: &Directory) {
+        let is_new = |glance: &Glance| self.ways.find(glance).is_none().then_some(glance.pair);
+        if let Some(pair) = Glance::at(frame, ingress, is_new)
+            && let Some(way) = way_of(&self.findings[index].course, directory)
+        {
+            self.ways.remember(pair, way);
+        }
     }
 
     /// Takes the whole look at one frame.
@@ -150,7 +171,7 @@ impl Survey {
     /// When `index` is beyond every burst.
     #[inline]
     pub fn common(&self, index: usize) -> Option<&Common> {
-        self.common[index].as_ref()
+        (self.is_common >> index & 1 != 0).then(|| &self.common[index])
     }
 
     /// Takes down that no frame of a burst may be looked at. Gives their bytes, without virtio headers.
@@ -159,8 +180,8 @@ impl Survey {
         for (index, finding) in self.findings.iter_mut().enumerate().take(burst.len()) {
             bytes += burst.frame(index).len().saturating_sub(ETHERNET) as u64;
             finding.headers = Err(reason);
-            self.common[index] = None;
         }
+        self.is_common = 0;
         bytes
     }
 

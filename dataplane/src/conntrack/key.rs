@@ -13,13 +13,14 @@ use super::table::ConnectionTable;
 use crate::wire::IpPacket;
 
 /// Both ends in order, packed: two addresses, then ports, protocol and domain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionKey(pub(super) [u64; 5]);
 
 /// Which way a packet goes, relative to the order of the ends in its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Direction {
     /// From the lower end to the higher.
+    #[default]
     Up,
     /// From the higher end to the lower.
     Down,
@@ -36,7 +37,7 @@ impl Direction {
 }
 
 /// A packet's place among connections: the key, its hash in one table, and the packet's direction.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Connection {
     /// The name of the connection.
     pub key: ConnectionKey,

@@ -5,7 +5,7 @@
 //!     cargo test -p septum --lib --target-dir target/loom loom
 //! ```
 //!
-//! Covered: two workers that open the same connection, or two that meet one bound; a lookup while the entry is
+//! Covered: two workers that open the same connection, two that want the same entry, or two that meet one bound; a lookup while the entry is
 //! ended and reused; ending against completing, and expiry against both, as far as shares go; what two workers learn of one
 //! end. Buckets have two entries here instead of eight, nothing else differs. The table of fragments has models of its own
 //! (`fragments_loom_tests`).
@@ -66,6 +66,28 @@ fn two_that_meet_a_bound_do_not_both_pass() {
         let passed = usize::from(own.is_ok()) + usize::from(thread.join().unwrap().is_ok());
         assert!(passed <= 1);
         assert_eq!(table.count_live(START), passed);
+        assert_shares(&table);
+    });
+}
+
+#[test]
+fn two_that_prefer_one_entry_are_both_found_and_then_counted_out() {
+    let preferred = |table: &ConnectionTable, number| table.preferred(table.hash(&key(number).0));
+    let outside = ConnectionTable::seeded(1, WAYS);
+    let rivals: Vec<u32> =
+        (1..).filter(|number| preferred(&outside, *number) == preferred(&outside, 1)).take(2).collect();
+    let (one, two) = (rivals[0], rivals[1]);
+    loom::model(move || {
+        let table = table();
+        let other = Arc::clone(&table);
+        let thread = thread::spawn(move || open(&other, one, &Terms::default(), START));
+        let own = open(&table, two, &Terms::default(), START);
+        assert_eq!((own, thread.join().unwrap()), (Ok(()), Ok(())));
+        for number in [one, two] {
+            table.end(&find(&table, number, START).unwrap());
+            assert!(find(&table, number, START).is_none());
+        }
+        assert_eq!(table.occupied(table.hash(&key(one).0)).count(), 1);
         assert_shares(&table);
     });
 }

@@ -49,6 +49,25 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All of them, each at the place of its number.
+    pub const ALL: [Self; 15] = [
+        Self::SynSent,
+        Self::SynReceived,
+        Self::Established,
+        Self::FinWait,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::TimeWait,
+        Self::Closed,
+        Self::Unanswered,
+        Self::Answered,
+        Self::CookieWait,
+        Self::CookieEchoed,
+        Self::Associated,
+        Self::Shutdown,
+        Self::ShutdownAcked,
+    ];
+
     /// Whether only the opening packet was seen.
     pub const fn is_opening(self) -> bool {
         matches!(self, Self::SynSent | Self::CookieWait | Self::Unanswered)
@@ -222,6 +241,7 @@ impl State {
     /// Unpacks what [`State::to_bits`] packed.
     #[inline]
     pub(super) const fn from_bits(bits: u16) -> Self {
+        // A constant table would be another line to read; the compiler sees through this one.
         let phase = match bits & 0xf {
             0 => Phase::SynSent,
             1 => Phase::SynReceived,

@@ -146,7 +146,7 @@ impl ConnectionTable {
         let step = ((hash >> 48) as usize | 1) * WAYS;
         (0..length).map(move |at| {
             let base = (preferred & !(WAYS - 1)).wrapping_add(at / WAYS * step) & (length - 1);
-            base | (preferred + at) % WAYS
+            base | ((preferred + at) % WAYS)
         })
     }
 

@@ -21,6 +21,8 @@ pub struct Terms {
     pub fragments: u32,
     /// Ticks, by [`Timeout`].
     timeouts: [u32; Timeout::ALL.len()],
+    /// The same by [`Phase`], for TCP and UDP.
+    phases: [u32; Phase::ALL.len()],
 }
 
 impl Default for Terms {
@@ -41,6 +43,8 @@ impl Terms {
             half_open: settings.half_open_per_workload,
             fragments: settings.fragments_per_workload,
             timeouts: Timeout::ALL.map(ticks),
+            // TCP has no phase in common with UDP.
+            phases: Phase::ALL.map(|phase| ticks(timeout_of(Protocol::UDP, phase))),
         }
     }
 
@@ -52,31 +56,36 @@ impl Terms {
     /// When a connection that is silent from `now` on, in this state, is forgotten.
     #[inline]
     pub fn deadline(&self, protocol: Protocol, state: State, now: Tick) -> Tick {
-        let timeout = match state.phase {
-            Phase::SynSent => Timeout::TcpSynSent,
-            Phase::SynReceived => Timeout::TcpSynReceived,
-            Phase::Established => Timeout::TcpEstablished,
-            Phase::FinWait => Timeout::TcpFinWait,
-            Phase::CloseWait => Timeout::TcpCloseWait,
-            Phase::LastAck => Timeout::TcpLastAck,
-            Phase::TimeWait => Timeout::TcpTimeWait,
-            Phase::Closed if protocol == Protocol::SCTP => Timeout::SctpClosed,
-            Phase::Closed => Timeout::TcpClose,
-            Phase::CookieWait => Timeout::SctpCookieWait,
-            Phase::CookieEchoed => Timeout::SctpCookieEchoed,
-            Phase::Associated => Timeout::SctpEstablished,
-            Phase::Shutdown => Timeout::SctpShutdown,
-            Phase::ShutdownAcked => Timeout::SctpShutdownAck,
-            Phase::Unanswered | Phase::Answered => match protocol {
-                Protocol::UDP if state.phase == Phase::Answered => Timeout::UdpStream,
-                Protocol::UDP => Timeout::Udp,
-                Protocol::ICMP => Timeout::Icmp,
-                Protocol::ICMPV6 => Timeout::Icmp6,
-                _ => Timeout::Generic,
-            },
+        let ticks = match protocol {
+            Protocol::TCP | Protocol::UDP => self.phases[state.phase as usize],
+            _ => self.ticks(timeout_of(protocol, state.phase)),
         };
-        let ticks = self.ticks(timeout);
         let ticks = if state.doubted { ticks.min(self.ticks(Timeout::TcpDoubted)) } else { ticks };
         now.plus(ticks)
+    }
+}
+
+/// Which timeout a connection of this protocol has.
+const fn timeout_of(protocol: Protocol, phase: Phase) -> Timeout {
+    match (phase, protocol) {
+        (Phase::SynSent, _) => Timeout::TcpSynSent,
+        (Phase::SynReceived, _) => Timeout::TcpSynReceived,
+        (Phase::Established, _) => Timeout::TcpEstablished,
+        (Phase::FinWait, _) => Timeout::TcpFinWait,
+        (Phase::CloseWait, _) => Timeout::TcpCloseWait,
+        (Phase::LastAck, _) => Timeout::TcpLastAck,
+        (Phase::TimeWait, _) => Timeout::TcpTimeWait,
+        (Phase::Closed, Protocol::SCTP) => Timeout::SctpClosed,
+        (Phase::Closed, _) => Timeout::TcpClose,
+        (Phase::CookieWait, _) => Timeout::SctpCookieWait,
+        (Phase::CookieEchoed, _) => Timeout::SctpCookieEchoed,
+        (Phase::Associated, _) => Timeout::SctpEstablished,
+        (Phase::Shutdown, _) => Timeout::SctpShutdown,
+        (Phase::ShutdownAcked, _) => Timeout::SctpShutdownAck,
+        (Phase::Answered, Protocol::UDP) => Timeout::UdpStream,
+        (Phase::Unanswered, Protocol::UDP) => Timeout::Udp,
+        (Phase::Unanswered | Phase::Answered, Protocol::ICMP) => Timeout::Icmp,
+        (Phase::Unanswered | Phase::Answered, Protocol::ICMPV6) => Timeout::Icmp6,
+        (Phase::Unanswered | Phase::Answered, _) => Timeout::Generic,
     }
 }
