@@ -56,20 +56,25 @@ impl Addresses {
             [line(policy, rules, true, identities, limits)?, line(policy, rules, false, identities, limits)?];
         let networks_at = |address: IpAddr| sets_at(&lines[usize::from(address.is_ipv6())], point(address));
 
-        let mut workload_kinds = Vec::with_capacity(policy.workloads.len());
-        let mut workloads = Vec::with_capacity(policy.workloads.len());
-        for workload in &policy.workloads {
-            let kind = identities.workload(workload)?;
+        // In the order of their addresses, so that those which follow each other have identities that do (see `address_map`).
+        let mut order: Vec<usize> = (0..policy.workloads.len()).collect();
+        order.sort_by_key(|at| policy.workloads[*at].addresses.iter().min());
+        let mut found = Vec::with_capacity(order.len());
+        for number in order {
+            let kind = identities.workload(&policy.workloads[number])?;
             let mut at = |address: IpAddr| {
                 identities.number(Identity { networks: networks_at(address), ..kind }).map(IdentityId)
             };
-            workloads.push(WithoutAddress {
+            let without = WithoutAddress {
                 unspecified_ipv4: at(Ipv4Addr::UNSPECIFIED.into())?,
                 unspecified_ipv6: at(Ipv6Addr::UNSPECIFIED.into())?,
                 none: IdentityId(identities.number(kind)?),
-            });
-            workload_kinds.push(kind);
+            };
+            found.push((number, kind, without));
         }
+        found.sort_unstable_by_key(|(number, ..)| *number);
+        let (workload_kinds, workloads): (Vec<Identity>, Vec<WithoutAddress>) =
+            found.into_iter().map(|(_, kind, without)| (kind, without)).unzip();
 
         // The order of claims is the reference evaluator's: declared, gateway, made from the MAC.
         let mut owners: HashMap<IpAddr, Identity, ahash::RandomState> = HashMap::default();

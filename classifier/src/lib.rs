@@ -96,6 +96,7 @@ mod layer4;
 mod limits;
 mod lookup;
 mod overlay;
+mod paged;
 mod pair_matrix;
 mod parts;
 mod pattern;

@@ -110,25 +110,32 @@ impl<K: Key + Default, V: Value> PerfectTable<K, V> {
     }
 
     /// Where each of the first `count` keys is if it is there, for [`PerfectTable::get_at`]; their lines are on their way from
-    /// now on.
+    /// now on. `meanwhile` is done once for each key.
+    ///
+    /// A processor forgets requests that come faster than memory answers, so there is work between them.
     #[inline(always)]
-    pub(crate) fn fetch<const N: usize>(&self, keys: &[K; N], count: usize, places: &mut [u32; N]) {
+    pub(crate) fn fetch<const N: usize>(
+        &self,
+        keys: &[K; N],
+        count: usize,
+        places: &mut [u32; N],
+        mut meanwhile: impl FnMut(usize),
+    ) {
         // Loops of arithmetic alone, over all keys whatever `count` is, become vector instructions.
-        let (mut hashes, mut groups, mut spreads) = ([0; N], [0; N], [0; N]);
+        let (mut hashes, mut groups) = ([0; N], [0; N]);
         for (hashed, key) in hashes.iter_mut().zip(keys) {
             *hashed = hash(*key, self.seed);
         }
         for (group_of, hash) in groups.iter_mut().zip(&hashes) {
             *group_of = group(*hash, self.spreads.len()) as u32;
         }
-        for (spread, group) in spreads.iter_mut().zip(&groups).take(count) {
-            *spread = self.spreads[*group as usize];
-        }
-        for ((found, hash), spread) in places.iter_mut().zip(&hashes).zip(&spreads) {
-            *found = place(*hash, *spread, self.entries.len()) as u32;
-        }
-        for place in places.iter().take(count) {
-            prefetch(&self.entries[*place as usize]);
+        for (at, (found, (hash, group))) in
+            places.iter_mut().zip(hashes.iter().zip(&groups)).enumerate().take(count)
+        {
+            let place = place(*hash, self.spreads[*group as usize], self.entries.len());
+            prefetch(&self.entries[place]);
+            *found = place as u32;
+            meanwhile(at);
         }
     }
 
@@ -286,7 +293,9 @@ mod tests {
             {
                 let (mut keys, mut places) = ([K::default(); 8], [0; 8]);
                 keys.iter_mut().zip(some).for_each(|(key, (known, _))| *key = *known);
-                table.fetch(&keys, short, &mut places);
+                let mut met = 0;
+                table.fetch(&keys, short, &mut places, |_| met += 1);
+                assert_eq!(met, short);
                 for ((key, value), place) in some.iter().zip(places).take(short) {
                     assert_eq!(table.get_at(place, *key), Some(*value), "{key:?}");
                 }

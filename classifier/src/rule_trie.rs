@@ -24,14 +24,14 @@ mod checked;
 
 use crate::intern::Interner;
 use crate::limits::{BuildError, Limits};
+use crate::paged::Paged;
 use crate::pair_matrix::{PairMatrix, PairMatrixBuild};
 use crate::pattern::{PatternBuild, Patterns};
 use crate::perfect_table::{PerfectTable, Value};
 use crate::program::Outcomes;
-use crate::simd::prefetch;
 
 /// Where an identity stands in the matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Place {
     /// Start of its row, as a source.
     pub(crate) row: u32,
@@ -75,18 +75,11 @@ fn pair(source: u32, destination: u32) -> u64 {
     u64::from(source) << 32 | u64::from(destination)
 }
 
-/// Where a pair stands in the table if it does.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PairPlace {
-    ends: u64,
-    place: u32,
-}
-
 /// The finished tables.
 #[derive(Clone, Debug)]
 pub(crate) struct RuleTrie {
     /// By identity.
-    places: Box<[Place]>,
+    places: Paged<Place>,
     /// By identity; empty where the identities themselves are the ends of pairs.
     classes: Box<[FineClasses]>,
     /// By [`pair`] of ends.
@@ -112,53 +105,49 @@ impl RuleTrie {
         self.wide_program(source, destination)
     }
 
-    /// Where each of the first `count` pairs is looked for, for [`RuleTrie::program_at`]; what that reads is on its way from
-    /// now on.
+    /// [`RuleTrie::program`] of the first `count` pairs, which wait together for what they read. `meanwhile` is done once for
+    /// each of them.
     #[inline(always)]
-    pub(crate) fn fetch<const N: usize>(
+    pub(crate) fn programs_of<const N: usize>(
         &self,
         sources: &[u32; N],
         destinations: &[u32; N],
         count: usize,
-        places: &mut [PairPlace; N],
+        programs: &mut [Program; N],
+        meanwhile: impl FnMut(usize),
     ) {
         let ends = || sources.iter().zip(destinations).take(count);
         if self.pairs.is_empty() {
-            for (source, destination) in ends() {
-                prefetch(&self.places[*source as usize]);
-                prefetch(&self.places[*destination as usize]);
+            (0..count).for_each(meanwhile);
+            for (program, (source, destination)) in programs.iter_mut().zip(ends()) {
+                *program = self.wide_program(*source, *destination);
             }
             return;
         }
-        let (mut keys, mut found) = ([0; N], [0; N]);
+        let (mut keys, mut places) = ([0; N], [0; N]);
         if self.classes.is_empty() {
             for ((key, source), destination) in keys.iter_mut().zip(sources).zip(destinations) {
                 *key = pair(*source, *destination);
             }
         } else {
-            for (source, destination) in ends() {
-                prefetch(&self.classes[*source as usize]);
-                prefetch(&self.classes[*destination as usize]);
-            }
             for (key, (source, destination)) in keys.iter_mut().zip(ends()) {
                 *key = self.ends(*source, *destination);
             }
         }
-        self.pairs.fetch(&keys, count, &mut found);
-        for ((place, ends), found) in places.iter_mut().zip(keys).zip(found) {
-            *place = PairPlace { ends, place: found };
-        }
-    }
-
-    /// [`RuleTrie::program`] of a pair that was fetched.
-    #[inline(always)]
-    pub(crate) fn program_at(&self, pair: PairPlace, source: u32, destination: u32) -> Program {
-        if !self.pairs.is_empty()
-            && let Some(program) = self.pairs.get_at(pair.place, pair.ends)
+        self.pairs.fetch(&keys, count, &mut places, meanwhile);
+        // Which pairs are not there cannot be predicted, and what they read instead need not wait for the others.
+        let (mut missing, mut count_missing) = ([0; N], 0);
+        for (at, (program, (place, ends))) in
+            programs.iter_mut().zip(places.iter().zip(&keys)).enumerate().take(count)
         {
-            return program;
+            let found = self.pairs.get_at(*place, *ends);
+            missing[count_missing] = at;
+            count_missing += usize::from(found.is_none());
+            *program = found.unwrap_or_default();
         }
-        self.wide_program(source, destination)
+        for at in missing.iter().take(count_missing) {
+            programs[*at] = self.wide_program(sources[*at], destinations[*at]);
+        }
     }
 
     #[inline(always)]
@@ -172,7 +161,7 @@ impl RuleTrie {
     /// What wide rules alone say of a pair.
     #[inline(always)]
     fn wide_program(&self, source: u32, destination: u32) -> Program {
-        let (row, column) = (self.places[source as usize].row, self.places[destination as usize].column);
+        let (row, column) = (self.places.get(source).row, self.places.get(destination).column);
         self.programs[self.matrix.get(row, column) as usize]
     }
 
@@ -201,7 +190,7 @@ impl RuleTrie {
 
     /// Bytes on the heap: pairs, and programs.
     pub(crate) fn memory(&self) -> (usize, usize) {
-        let places = size_of_val(&*self.places) + size_of_val(&*self.classes);
+        let places = self.places.memory() + size_of_val(&*self.classes);
         let pairs = places + self.pairs.memory() + self.matrix.memory();
         let programs = size_of_val(&*self.programs)
             + size_of_val(&*self.heads)
@@ -213,6 +202,7 @@ impl RuleTrie {
 
 /// The tables while they grow.
 pub(crate) struct RuleTrieBuild {
+    limit: usize,
     pairs_limit: usize,
     pairs: Vec<(u64, Program)>,
     matrix: PairMatrixBuild,
@@ -229,6 +219,7 @@ impl RuleTrieBuild {
     pub(crate) fn new(class_count: u32, limits: &Limits) -> Self {
         let limit = limits.table_entries;
         Self {
+            limit,
             pairs_limit: limits.pairs,
             pairs: Vec::new(),
             matrix: PairMatrixBuild::new(limits),
@@ -312,7 +303,7 @@ impl RuleTrieBuild {
     /// [`BuildError::Table`].
     pub(crate) fn finish(
         mut self,
-        places: Box<[Place]>,
+        places: &[Place],
         classes: Box<[FineClasses]>,
     ) -> Result<RuleTrie, BuildError> {
         self.lists.intern(&[0])?;
@@ -321,7 +312,7 @@ impl RuleTrieBuild {
             None => (self.pairs, classes),
         };
         Ok(RuleTrie {
-            places,
+            places: Paged::build("places of identities", self.limit, places)?,
             classes,
             pairs: PerfectTable::build("pairs of identities", &pairs)?,
             matrix: self.matrix.finish(),

@@ -210,7 +210,7 @@ impl<'a> Walk<'a> {
             }
         }
         let (places, classes) = self.places();
-        programs.trie.finish(places, classes)
+        programs.trie.finish(&places, classes)
     }
 
     /// By coarse source class: the fine ones in it.
@@ -223,7 +223,7 @@ impl<'a> Walk<'a> {
     }
 
     /// By identity: where it stands in the matrix, and its fine classes.
-    fn places(&self) -> (Box<[Place]>, Box<[FineClasses]>) {
+    fn places(&self) -> (Vec<Place>, Box<[FineClasses]>) {
         let columns = self.coarse.destinations.len();
         let classes = self.fine.sources.class_of.iter().zip(&self.fine.destinations.class_of);
         let classes =

@@ -10,7 +10,7 @@ use septum_rules::identity::IdentityId;
 use septum_rules::proto::Layer4;
 
 use crate::address_map::AddressMap;
-use crate::rule_trie::PairPlace;
+use crate::rule_trie::Program;
 use crate::simd::Work;
 use crate::{Classifier, VerdictId, address_trie, perfect_table};
 
@@ -42,18 +42,16 @@ impl<F: Flow> Work for Burst<'_, F> {
     fn run(self) {
         let Self { classifier, flows, verdicts } = self;
         let mut ends = Ends { sources: [0; STAGE], destinations: [0; STAGE] };
-        let mut places = [PairPlace::default(); STAGE];
+        let (mut classes, mut programs) = ([0; STAGE], [Program::default(); STAGE]);
+        let Classifier { tables, .. } = classifier;
         for (flows, verdicts) in flows.chunks(STAGE).zip(verdicts.chunks_mut(STAGE)) {
             F::ends(classifier, flows, &mut ends);
             let Ends { sources, destinations } = &ends;
-            classifier.trie.fetch(sources, destinations, flows.len(), &mut places);
-            let ends = sources.iter().zip(destinations);
-            for (((verdict, flow), place), (source, destination)) in
-                verdicts.iter_mut().zip(flows).zip(&places).zip(ends)
-            {
-                let program = classifier.trie.program_at(*place, *source, *destination);
-                let class = classifier.layer4.class(flow.layer4());
-                *verdict = VerdictId(classifier.trie.verdict(program, class));
+            tables.trie.programs_of(sources, destinations, flows.len(), &mut programs, |at| {
+                classes[at] = tables.layer4.class(flows[at].layer4());
+            });
+            for (verdict, (program, class)) in verdicts.iter_mut().zip(programs.iter().zip(&classes)) {
+                *verdict = VerdictId(tables.trie.verdict(*program, *class));
             }
         }
     }
@@ -119,17 +117,9 @@ fn identify<K: address_trie::Key + perfect_table::Key + Default>(
         };
         (keys[0][at], keys[1][at]) = (source, destination);
     }
-    let mut places = [[0; STAGE]; 2];
-    for (keys, places) in keys.iter().zip(&mut places) {
-        map.fetch(keys, flows.len(), places);
-    }
-    for ((identities, keys), places) in
-        [&mut ends.sources, &mut ends.destinations].into_iter().zip(&keys).zip(&places)
-    {
-        for ((identity, key), place) in identities.iter_mut().zip(keys).zip(places).take(flows.len()) {
-            *identity = map.get_at(*place, *key);
-        }
-    }
+    let [sources, destinations] = &keys;
+    map.identities(sources, flows.len(), &mut ends.sources);
+    map.identities(destinations, flows.len(), &mut ends.destinations);
     true
 }
 

@@ -7,13 +7,13 @@ use super::{COUNTED, FineClasses, Program, RuleTrie, pair};
 impl RuleTrie {
     /// All that a lookup reads of an identity as a source: identities for which it is equal are the same source.
     pub(crate) fn source_end(&self, identity: u32) -> Option<[u32; 2]> {
-        let place = self.places.get(identity as usize)?;
+        let place = self.places.find(identity)?;
         Some([self.end(identity, |classes| classes.source)?, place.row])
     }
 
     /// Likewise as a destination.
     pub(crate) fn destination_end(&self, identity: u32) -> Option<[u32; 2]> {
-        let place = self.places.get(identity as usize)?;
+        let place = self.places.find(identity)?;
         Some([self.end(identity, |classes| classes.destination)?, place.column])
     }
 
@@ -63,11 +63,8 @@ impl RuleTrie {
     pub(crate) fn cells<'t>(&'t mut self, tables: &mut crate::cells::Tables<'t>) {
         use super::{Head, Place};
         use crate::cells::{AsCell, each};
-        let places = self.places.iter_mut().flat_map(|place| {
-            let Place { row, column } = place;
-            [row, column].map(AsCell::as_cell)
-        });
-        tables.push(("places", places.collect()));
+        let place = |Place { row, column }: &'t mut Place| [row, column].map(AsCell::as_cell).into();
+        self.places.cells("places", place, tables);
         let classes = self.classes.iter_mut().flat_map(|classes| {
             let FineClasses { source, destination } = classes;
             [source, destination].map(AsCell::as_cell)
