@@ -33,6 +33,12 @@ const COUNTED: u32 = 1 << 31;
 
 impl Value for Hosts {
     const NONE: Self = Self { taken: [0; 2], first: 0 };
+
+    /// A block without single addresses has none of its bits set, and so says by itself that it is not there.
+    #[inline(always)]
+    fn is_some(self) -> bool {
+        true
+    }
 }
 
 impl Hosts {
@@ -119,10 +125,10 @@ impl<K: address_trie::Key + perfect_table::Key + Default> AddressMap<K> {
         let inside = address.point() as u32 % BLOCK;
         let before = hosts.bits() & ((1 << inside) - 1);
         let at = (hosts.first & !COUNTED) + before.count_ones();
-        // Both ways are gone, so that the processor need not guess.
-        let is_counted = hosts.first & COUNTED != 0;
-        let listed = self.listed[if is_counted { 0 } else { at as usize }];
-        (hosts.bits() >> inside & 1 == 1).then_some(if is_counted { at } else { listed })
+        // Both ways are gone, so that the processor need not guess; a condition would become a jump.
+        let counted = 0_u32.wrapping_sub(hosts.first >> 31);
+        let listed = self.listed[(at & !counted) as usize];
+        (hosts.bits() >> inside & 1 == 1).then_some(at & counted | listed & !counted)
     }
 
     /// Bytes on the heap.

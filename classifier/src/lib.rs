@@ -35,19 +35,20 @@
 //! Looking up (`lookup`):
 //!
 //! ```text
-//! address ----------- address_map -------------> identity      1 line, or the 1 to 4 nodes of address_trie
+//! address ----------- address_map -------------> identity      a byte and 1 line for 64 addresses, or the 1 to 4 nodes of address_trie
 //! protocol, ports --- layer4: two page tables -> class         6 loads, two independent chains
 //! identity pair ----- rule_trie: pair table ---> program       a byte and 1 line, if a narrow rule names the pair,
-//!                                pair matrix                   else 5 loads more
+//!                                pair matrix                   else 7 loads more
 //! program, class ---- rule_trie: pattern, list -> verdict      3 loads, 4 where there are thousands of ports
 //! ```
 //!
 //! There is no branch on the number of rules, no allocation, no lock, and every index is checked; an identity or verdict
 //! that came from the same object is always in range. Where a policy has a million pairs, a flow costs the lines that it
-//! misses. So there are few: both tables of single keys are perfect hash tables (`perfect_table`), pairs are keyed by
-//! identity where that makes not many more of them, and nothing else of that size is read. A burst (`lookup/burst`) goes
-//! stage by stage, each of which asks for the lines of the next, so that its flows wait together; large tables lie in huge
-//! pages, and the arithmetic is compiled for the vector registers at hand (`simd`).
+//! misses. So there is one: pairs stand in a perfect hash table (`perfect_table`), keyed by identity where that makes not many more
+//! of them; what else is read by address or by identity is kept in blocks and pages of 64 that share what their members have in common
+//! (`address_map`, `paged`), and stays in the second cache. A burst (`lookup/burst`) goes stage by stage, and a stage asks
+//! for the lines of the next between work that needs none of them, so that its flows wait together; large tables lie in huge pages,
+//! and the arithmetic is compiled for the vector registers at hand (`simd`).
 //!
 //! Changing ([`update`]): an object is never changed; another is made, which shares the tables and has an `overlay` of few
 //! answers before them, proved where it differs.

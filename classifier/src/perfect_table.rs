@@ -48,9 +48,12 @@ impl Key for u128 {
 }
 
 /// What a table holds.
-pub(crate) trait Value: Copy + PartialEq {
+pub(crate) trait Value: Copy {
     /// A value that nothing has: it marks free places.
     const NONE: Self;
+
+    /// Whether it is another one.
+    fn is_some(self) -> bool;
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -143,7 +146,7 @@ impl<K: Key + Default, V: Value> PerfectTable<K, V> {
     #[inline(always)]
     pub(crate) fn get_at(&self, place: u32, key: K) -> Option<V> {
         let entry = &self.entries[place as usize];
-        (entry.key == key && entry.value != V::NONE).then_some(entry.value)
+        (entry.key == key && entry.value.is_some()).then_some(entry.value)
     }
 
     /// The value of a key.
@@ -277,6 +280,10 @@ mod tests {
 
     impl Value for u32 {
         const NONE: Self = u32::MAX;
+
+        fn is_some(self) -> bool {
+            self != Self::NONE
+        }
     }
 
     /// Zero among the keys: what free places look like.

@@ -61,6 +61,11 @@ struct Head {
 
 impl Value for Program {
     const NONE: Self = Self { head: u32::MAX, list: u32::MAX };
+
+    #[inline(always)]
+    fn is_some(self) -> bool {
+        self != Self::NONE
+    }
 }
 
 /// An identity's fine classes, as a source and as a destination.
