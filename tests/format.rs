@@ -1,5 +1,9 @@
 //! `fmt` changes how a file looks: never what it means, never a comment, and never again what it formatted.
 
+#[path = "support/edits.rs"]
+mod edits;
+
+use edits::{edited, edits};
 use proptest::prelude::*;
 use septum_rules::format::format;
 use septum_rules::load::load_text;
@@ -77,15 +81,9 @@ proptest! {
 
     #[test]
     fn any_toml_is_formatted_once(
-        edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..20, "[\\[\\]{}=,.\"'\n #a-z0-9]{0,6}"), 0..5),
+        edits in edits("[\\[\\]{}=,.\"'\n #a-z0-9]{0,6}", 0..20, 0..5),
     ) {
-        let mut bytes = EVERYTHING.as_bytes().to_vec();
-        for (at, removed, inserted) in edits {
-            let start = at.index(bytes.len() + 1);
-            let end = (start + removed).min(bytes.len());
-            bytes.splice(start..end, inserted.into_bytes());
-        }
-        let text = String::from_utf8(bytes).unwrap();
+        let text = String::from_utf8(edited(EVERYTHING, 0, &edits)).unwrap();
         if let Ok(formatted) = format(&text) {
             let again = format(&formatted);
             prop_assert_eq!(again.as_ref(), Ok(&formatted), "{}", text);

@@ -1,5 +1,9 @@
 //! Whatever bytes come as a policy, reading them ends, in a policy or in diagnostics that print; never in a panic.
 
+#[path = "support/edits.rs"]
+mod edits;
+
+use edits::{edited, edits};
 use proptest::prelude::*;
 use septum_rules::load::{Input, NoIncludes, load, load_tests, load_text};
 
@@ -151,15 +155,9 @@ proptest! {
 
     #[test]
     fn a_right_policy_with_wrong_pieces(
-        edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..12, piece()), 1..6),
+        edits in edits(piece(), 0..12, 1..6),
     ) {
-        let mut bytes = EVERYTHING.as_bytes().to_vec();
-        for (at, removed, inserted) in edits {
-            let start = at.index(bytes.len() + 1);
-            let end = (start + removed).min(bytes.len());
-            bytes.splice(start..end, inserted);
-        }
-        read(bytes);
+        read(edited(EVERYTHING, 0, &edits));
     }
 
     #[test]
@@ -169,16 +167,10 @@ proptest! {
 
     #[test]
     fn a_right_policy_in_json_with_wrong_pieces(
-        edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..12, piece()), 1..6),
+        edits in edits(piece(), 0..12, 1..6),
     ) {
-        let mut bytes = everything_in_json().into_bytes();
-        for (at, removed, inserted) in edits {
-            // The first byte is what makes it JSON.
-            let start = 1 + at.index(bytes.len());
-            let end = (start + removed).min(bytes.len());
-            bytes.splice(start.min(end)..end, inserted);
-        }
-        read(bytes);
+        // The first byte is what makes it JSON.
+        read(edited(&everything_in_json(), 1, &edits));
     }
 
     #[test]

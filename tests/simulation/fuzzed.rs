@@ -192,51 +192,16 @@ fn draft(pair: (&str, &str), is_back: bool, ipv4: bool, protocol: u8, transport:
     (from, draft)
 }
 
-/// A script of segments, datagrams, queries and errors between a few ends, in both directions, while time and policy change.
-pub(crate) fn connections(bytes: &[u8]) {
-    on_a_switch(|stage| {
-        let mut tape = Tape(bytes);
-        for _ in 0..BURSTS {
-            if tape.0.is_empty() {
-                break;
-            }
-            let (what, how, flags) = (tape.byte(), tape.byte(), tape.byte());
-            if what & 3 == 3 {
-                stage.happen(how);
-                continue;
-            }
-            let pair = PAIRS[usize::from(what >> 2 & 3)];
-            let (is_back, ipv4, worker) = (what & 16 != 0, what & 32 == 0, usize::from(what >> 6 & 1));
-            let service = [22, 8080, 8443, 53][usize::from(how & 3)];
-            let client = 40_000 + u16::from(how >> 2 & 3);
-            let ports = if is_back { (service, client) } else { (client, service) };
-            let numbers = (u32::from(tape.byte()) << 8, u32::from(tape.byte()) << 8);
-            let (protocol, transport) = match (how >> 4 & 7, ipv4) {
-                (0..=3, _) => (TCP, tcp(ports, numbers, flags, &[7; 64][..usize::from(flags & 31)])),
-                (4, _) => (UDP, udp(ports, b"datagram")),
-                (5, _) => (SCTP, sctp(ports, &[flags, 0, 0, 4, 0, 0, 0, 0])),
-                (6, true) => {
-                    (ICMP, icmp([8, 0, 13, 14][usize::from(flags & 3)], 0, [0, flags >> 4, 0, 1], b"echo"))
-                }
-                (6, false) => (ICMPV6, icmp(128 + (flags & 1), 0, [0, flags >> 4, 0, 1], b"echo")),
-                (_, _) => {
-                    // An error about a packet that the other side may have sent.
-                    let quoted = tcp((ports.1, ports.0), numbers, ACK, &[]);
-                    let (_, quoted) =
-                        draft(pair, !is_back, ipv4, if flags & 1 == 0 { TCP } else { UDP }, quoted);
-                    let quoted = quoted.frame()[NETWORK..].to_vec();
-                    let (protocol, kind) = if ipv4 { (ICMP, 3) } else { (ICMPV6, 1) };
-                    (protocol, icmp(kind, flags >> 4, [0, 0, 5, 0], &quoted))
-                }
-            };
-            let (host, draft) = draft(pair, is_back, ipv4, protocol, transport);
-            stage.send(worker, host, &[&draft.sealed().frame()]);
-        }
-    });
+/// Who says the next packet of a script to whom, and which worker takes it.
+struct Turn {
+    pair: (&'static str, &'static str),
+    is_back: bool,
+    ipv4: bool,
+    worker: usize,
 }
 
-/// A script of fragments: any offset, length and order, of a few packets, while time and policy change.
-pub(crate) fn fragments(bytes: &[u8]) {
+/// Runs a script of packets, which `say` makes of the next bytes, while time and policy change.
+fn play(bytes: &[u8], say: impl Fn(&Turn, u8, &mut Tape<'_>) -> (usize, Vec<u8>)) {
     on_a_switch(|stage| {
         let mut tape = Tape(bytes);
         for _ in 0..BURSTS {
@@ -248,25 +213,66 @@ pub(crate) fn fragments(bytes: &[u8]) {
                 stage.happen(how);
                 continue;
             }
-            let pair = PAIRS[usize::from(what >> 2 & 3)];
-            let (is_back, ipv4, worker) = (what & 16 != 0, what & 32 == 0, usize::from(what >> 6 & 1));
-            let port = [22, 514, 8080, 53][usize::from(how & 3)];
-            let protocol = [UDP, UDP, TCP, GRE][usize::from(how >> 2 & 3)];
-            let transport = match protocol {
-                UDP => udp((40_000, port), &[7; 1400]),
-                TCP => tcp((40_000, port), (0, 0), SYN, &[7; 1400]),
-                _ => vec![7; 1400],
+            let turn = Turn {
+                pair: PAIRS[usize::from(what >> 2 & 3)],
+                is_back: what & 16 != 0,
+                ipv4: what & 32 == 0,
+                worker: usize::from(what >> 6 & 1),
             };
-            let (host, mut draft) = draft(pair, is_back, ipv4, protocol, transport);
-            draft.identification = u32::from(how >> 4 & 3);
-            let draft = draft.sealed();
-            let (place, length) = (tape.word(), tape.byte());
-            let offset = usize::from(place & 0xff) * 8;
-            let length = usize::from(length) * if place & 0x400 == 0 { 8 } else { 1 };
-            let data = &draft.transport[offset.min(1400)..(offset + length).min(1400)];
-            let frame = draft.frame_of(Some((offset as u16, place & 0x800 == 0)), data);
-            stage.send(worker, host, &[&frame]);
+            let (host, frame) = say(&turn, how, &mut tape);
+            stage.send(turn.worker, host, &[&frame]);
         }
+    });
+}
+
+/// A script of segments, datagrams, queries and errors between a few ends, in both directions, while time and policy change.
+pub(crate) fn connections(bytes: &[u8]) {
+    play(bytes, |&Turn { pair, is_back, ipv4, .. }, how, tape| {
+        let flags = tape.byte();
+        let service = [22, 8080, 8443, 53][usize::from(how & 3)];
+        let client = 40_000 + u16::from(how >> 2 & 3);
+        let ports = if is_back { (service, client) } else { (client, service) };
+        let numbers = (u32::from(tape.byte()) << 8, u32::from(tape.byte()) << 8);
+        let (protocol, transport) = match (how >> 4 & 7, ipv4) {
+            (0..=3, _) => (TCP, tcp(ports, numbers, flags, &[7; 64][..usize::from(flags & 31)])),
+            (4, _) => (UDP, udp(ports, b"datagram")),
+            (5, _) => (SCTP, sctp(ports, &[flags, 0, 0, 4, 0, 0, 0, 0])),
+            (6, true) => {
+                (ICMP, icmp([8, 0, 13, 14][usize::from(flags & 3)], 0, [0, flags >> 4, 0, 1], b"echo"))
+            }
+            (6, false) => (ICMPV6, icmp(128 + (flags & 1), 0, [0, flags >> 4, 0, 1], b"echo")),
+            (_, _) => {
+                // An error about a packet that the other side may have sent.
+                let quoted = tcp((ports.1, ports.0), numbers, ACK, &[]);
+                let (_, quoted) = draft(pair, !is_back, ipv4, if flags & 1 == 0 { TCP } else { UDP }, quoted);
+                let quoted = quoted.frame()[NETWORK..].to_vec();
+                let (protocol, kind) = if ipv4 { (ICMP, 3) } else { (ICMPV6, 1) };
+                (protocol, icmp(kind, flags >> 4, [0, 0, 5, 0], &quoted))
+            }
+        };
+        let (host, draft) = draft(pair, is_back, ipv4, protocol, transport);
+        (host, draft.sealed().frame())
+    });
+}
+
+/// A script of fragments: any offset, length and order, of a few packets, while time and policy change.
+pub(crate) fn fragments(bytes: &[u8]) {
+    play(bytes, |&Turn { pair, is_back, ipv4, .. }, how, tape| {
+        let port = [22, 514, 8080, 53][usize::from(how & 3)];
+        let protocol = [UDP, UDP, TCP, GRE][usize::from(how >> 2 & 3)];
+        let transport = match protocol {
+            UDP => udp((40_000, port), &[7; 1400]),
+            TCP => tcp((40_000, port), (0, 0), SYN, &[7; 1400]),
+            _ => vec![7; 1400],
+        };
+        let (host, mut draft) = draft(pair, is_back, ipv4, protocol, transport);
+        draft.identification = u32::from(how >> 4 & 3);
+        let draft = draft.sealed();
+        let (place, length) = (tape.word(), tape.byte());
+        let offset = usize::from(place & 0xff) * 8;
+        let length = usize::from(length) * if place & 0x400 == 0 { 8 } else { 1 };
+        let data = &draft.transport[offset.min(1400)..(offset + length).min(1400)];
+        (host, draft.frame_of(Some((offset as u16, place & 0x800 == 0)), data))
     });
 }
 
@@ -333,7 +339,7 @@ pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
     let handshake: &[u8] = &[0, 0, SYN, 0, 0, 16, 0, SYN | ACK, 0, 0, 0, 0, ACK, 0, 0, 16, 0, ACK, 0, 0];
     let close: &[u8] = &[0, 0, FIN | ACK, 0, 0, 16, 0, FIN | ACK, 0, 0, 0, 0, ACK, 0, 0, 0, 0, RST, 0, 0];
     seeds.push(("connections", "handshake-and-close".into(), [handshake, close].concat()));
-    seeds.push(("connections", "change-between".into(), [handshake, &[3, 0x12, 0, 3, 3, 0], close].concat()));
+    seeds.push(("connections", "change-between".into(), [handshake, &[3, 0x12, 3, 3], close].concat()));
     seeds.push((
         "connections",
         "echo-and-error".into(),

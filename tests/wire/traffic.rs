@@ -45,6 +45,23 @@ pub(crate) fn well_formed() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// Frames with some of their bytes changed, mostly among the headers, and perhaps cut off.
+pub(crate) fn spoiled(frames: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+    let changes = proptest::collection::vec((0usize..90, any::<u8>()), 0..6);
+    let cut = proptest::option::weighted(0.3, any::<prop::sample::Index>());
+    (frames, changes, cut).prop_map(|(mut frame, changes, cut)| {
+        for (at, byte) in changes {
+            if let Some(place) = frame.get_mut(at) {
+                *place = byte;
+            }
+        }
+        if let Some(cut) = cut {
+            frame.truncate(cut.index(frame.len() + 1));
+        }
+        frame
+    })
+}
+
 fn packet() -> impl Strategy<Value = Vec<u8>> {
     let options =
         prop_oneof![3 => Just(vec![]), 1 => Just(vec![7, 7, 4, 0, 0, 0, 0, 0]), 1 => Just(vec![1; 40])];
