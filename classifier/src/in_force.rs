@@ -4,15 +4,12 @@
 //! selector and service list gets a number once; all later stages work on those. A rule's *rank* is its place
 //! in the order of evaluation among the rules in force: ranks compare as rules are asked.
 
-use std::hash::Hash;
-
-use hashbrown::HashMap;
 use septum_rules::date::Date;
 use septum_rules::identity::RuleId;
 use septum_rules::policy::Policy;
 use septum_rules::proto::Service;
 use septum_rules::rule::{Action, Tier};
-use septum_rules::selector::{Alternative, Selector};
+use septum_rules::selector::{Alternative, Operator, Selector};
 use septum_rules::verdict::Gate;
 
 use crate::intern::Interner;
@@ -73,18 +70,54 @@ pub(crate) struct Positions {
     pub(crate) to: bool,
 }
 
-/// Gives each distinct value a number.
-struct Numbers<'p, T> {
-    by_value: HashMap<&'p T, u32, ahash::RandomState>,
-    values: Vec<&'p T>,
+/// Gives each distinct alternative a number. Its parts lie far apart in memory, and a million rules name some two million:
+/// so they are compared as they are written down here, one behind the other.
+struct Numbers<'p> {
+    written: Interner<u8>,
+    values: Vec<&'p Alternative>,
+    buffer: Vec<u8>,
 }
 
-impl<'p, T: Eq + Hash> Numbers<'p, T> {
-    fn number(&mut self, value: &'p T) -> u32 {
-        *self.by_value.entry(value).or_insert_with(|| {
-            self.values.push(value);
-            self.values.len() as u32 - 1
-        })
+impl<'p> Numbers<'p> {
+    fn number(&mut self, alternative: &'p Alternative) -> Result<u32, BuildError> {
+        self.buffer.clear();
+        write_down(alternative, &mut self.buffer);
+        let number = self.written.intern(&self.buffer)?;
+        if number as usize == self.values.len() {
+            self.values.push(alternative);
+        }
+        Ok(number)
+    }
+}
+
+/// Differs where alternatives differ: what has no fixed length says how long it is.
+fn write_down(alternative: &Alternative, out: &mut Vec<u8>) {
+    let number = |number: u32, out: &mut Vec<u8>| out.extend(number.to_le_bytes());
+    let text = |text: &str, out: &mut Vec<u8>| {
+        number(text.len() as u32, out);
+        out.extend(text.as_bytes());
+    };
+    let expression = match alternative {
+        Alternative::Any => return out.push(0),
+        Alternative::World => return out.push(1),
+        Alternative::Network(network) => {
+            out.push(2);
+            return number(network.0, out);
+        }
+        Alternative::Labels(expression) => expression,
+    };
+    out.push(3);
+    for requirement in &expression.requirements {
+        text(&requirement.key, out);
+        let (operator, values) = match &requirement.operator {
+            Operator::In(values) => (0, values.as_slice()),
+            Operator::NotIn(values) => (1, values.as_slice()),
+            Operator::Exists => (2, &[][..]),
+            Operator::DoesNotExist => (3, &[][..]),
+        };
+        out.push(operator);
+        number(values.len() as u32, out);
+        values.iter().for_each(|value| text(value, out));
     }
 }
 
@@ -95,7 +128,11 @@ impl<'p> RulesInForce<'p> {
     pub(crate) fn collect(policy: &'p Policy, now: Date, limits: &Limits) -> Result<Self, BuildError> {
         let mut collect = Collect {
             policy,
-            alternatives: Numbers { by_value: HashMap::default(), values: Vec::new() },
+            alternatives: Numbers {
+                written: Interner::new("bytes of distinct selectors", u32::MAX as usize - 1),
+                values: Vec::new(),
+                buffer: Vec::new(),
+            },
             selectors: Interner::new("selectors", limits.table_entries),
             services: Interner::new("services", limits.table_entries),
             used: Vec::new(),
@@ -138,7 +175,7 @@ impl<'p> RulesInForce<'p> {
 
 struct Collect<'p> {
     policy: &'p Policy,
-    alternatives: Numbers<'p, Alternative>,
+    alternatives: Numbers<'p>,
     selectors: Interner<u32>,
     services: Interner<Service>,
     used: Vec<Positions>,
@@ -153,7 +190,7 @@ impl<'p> Collect<'p> {
             {
                 return Err(BuildError::Unresolved { what: "network", index: network.index() });
             }
-            alternatives.push(self.alternatives.number(alternative));
+            alternatives.push(self.alternatives.number(alternative)?);
         }
         alternatives.sort_unstable();
         alternatives.dedup();

@@ -43,6 +43,7 @@ use septum_rules::policy::Policy;
 use septum_rules::rule::Rule;
 use septum_rules::workload::Workload;
 
+use self::asked::LabelsAsked;
 use self::claims::Claims;
 use self::identity_index::IdentityIndex;
 use self::rule_index::RuleIndex;
@@ -155,6 +156,7 @@ pub struct Updater {
     sources_of: HashMap<u32, Vec<u32>, ahash::RandomState>,
     identities: IdentityIndex,
     rules: RuleIndex,
+    labels_asked: LabelsAsked,
     claims: Claims,
     names: HashSet<Arc<str>, ahash::RandomState>,
     /// Rules in force that expire, by the first day on which they are not.
@@ -211,6 +213,7 @@ impl Updater {
             sources_of: HashMap::default(),
             identities,
             rules,
+            labels_asked: LabelsAsked::default(),
             claims,
             names,
             expiries,

@@ -4,17 +4,18 @@
 //! whether they hold its address. An end's identity is not believed, but for the networks by which rules are found. The end of
 //! which fewer rules ask says which rules to ask; each is asked about both.
 //!
-//! Cost: an end, its labels; a pair, the rules that ask for one end of it.
+//! Cost: an end, its labels when it is met first; a pair, the rules that ask for one end of it.
 
 use hashbrown::HashMap;
-use septum_rules::endpoint::Party;
-use septum_rules::identity::RuleId;
+use septum_rules::endpoint::{Endpoint, Party};
+use septum_rules::identity::{RuleId, WorkloadId};
 use septum_rules::policy::Policy;
+use septum_rules::segment::Labels;
 use septum_rules::selector::Alternative;
 use septum_rules::verdict::Gate;
 
 use super::identity_index::IdentityIndex;
-use super::region_proof::{is_meant, workload};
+use super::region_proof::is_meant;
 use super::rule_index::RuleIndex;
 
 /// Somebody who stands for all that have an identity.
@@ -29,16 +30,49 @@ pub(super) struct End {
     rules: [usize; 2],
 }
 
+/// The label expressions that workloads satisfy. No change gives a workload other labels, so each is asked once, and
+/// again only about expressions that are new.
+#[derive(Debug, Default)]
+pub(super) struct LabelsAsked {
+    /// By workload: how many alternatives there were, and those of them that it satisfies.
+    satisfied: HashMap<u32, (usize, Vec<u32>), ahash::RandomState>,
+}
+
+/// So many new expressions are asked one by one; of more the index says which.
+const FEW: usize = 64;
+
+impl LabelsAsked {
+    fn of(&mut self, identities: &IdentityIndex, id: WorkloadId, labels: &Labels) -> &[u32] {
+        let count = identities.alternatives.len();
+        let (known, satisfied) = self.satisfied.entry(id.0).or_default();
+        if count - *known > FEW {
+            *satisfied = identities.expressions_again(labels);
+        } else {
+            let new = (*known..count).filter(|number| match &identities.alternatives[*number] {
+                Alternative::Labels(expression) => expression.matches(labels),
+                _ => false,
+            });
+            satisfied.extend(new.map(|number| number as u32));
+        }
+        *known = count;
+        satisfied
+    }
+}
+
 impl End {
     pub(super) fn new(
         policy: &Policy,
         identities: &IdentityIndex,
         rules: &RuleIndex,
-        identity: u32,
-        party: Party,
+        labels: &mut LabelsAsked,
+        (identity, party): (u32, Party),
     ) -> Self {
-        let mut satisfied =
-            workload(policy, party).map_or_else(Vec::new, |it| identities.expressions_again(&it.labels));
+        let mut satisfied = match party.endpoint {
+            Endpoint::Workload(id) => {
+                labels.of(identities, id, &policy.workloads[id.index()].labels).to_vec()
+            }
+            _ => Vec::new(),
+        };
         let others = identities.satisfied(identity).filter(|number| {
             let alternative = &identities.alternatives[*number as usize];
             !matches!(alternative, Alternative::Labels(_)) && is_meant(policy, alternative, party)

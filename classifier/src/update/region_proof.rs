@@ -45,8 +45,9 @@ impl Updater {
         let mut ends = Vec::with_capacity(identities.len());
         for identity in &identities {
             let party = self.representative(candidate, *identity)?;
-            let (policy, identities, rules) = (&self.policy, &self.identities, &self.rules);
-            ends.push(party.map(|party| End::new(policy, identities, rules, *identity, party)));
+            let Self { policy, identities, rules, labels_asked, .. } = self;
+            let end = |party| End::new(policy, identities, rules, labels_asked, (*identity, party));
+            ends.push(party.map(end));
         }
         let end_of = |identity: u32| {
             let at = identities.binary_search(&identity).ok()?;
@@ -305,7 +306,7 @@ fn answer(classifier: &Classifier, verdict: VerdictId) -> Answer {
     }
 }
 
-pub(super) fn workload(policy: &Policy, party: Party) -> Option<&Workload> {
+fn workload(policy: &Policy, party: Party) -> Option<&Workload> {
     match party.endpoint {
         Endpoint::Workload(id) => Some(&policy.workloads[id.index()]),
         _ => None,
