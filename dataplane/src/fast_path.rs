@@ -74,6 +74,13 @@ impl Layout {
 /// all zero: the family is not.
 pub type Pair = [u64; 6];
 
+/// The EtherType of an untagged frame, virtio header first; `None` where it is cut off.
+#[inline(always)]
+pub fn ethertype(frame: &[u8]) -> Option<EtherType> {
+    let bytes: [u8; 2] = *frame.get(ETHERNET + EthernetHeader::LENGTH - 2..)?.first_chunk()?;
+    Some(EtherType(u16::from_be_bytes(bytes)))
+}
+
 /// What an IP header says, as far as a glance goes.
 struct Network {
     is_v4: bool,
@@ -86,42 +93,46 @@ struct Network {
 }
 
 impl Glance {
-    /// Looks at a frame that came in at the port slot `ingress`, virtio header first, and does `then` with what it sees. `None`: so
-    /// says `then`, or the frame is of a rarer kind, or does not hold together.
-    // `then` is compiled for each family, so that what is constant in one stays so, and nothing waits in memory where they would meet.
-    #[inline(always)]
-    pub fn at<T>(frame: &[u8], ingress: u16, then: impl FnOnce(&Self) -> Option<T>) -> Option<T> {
-        let packet = frame.get(ETHERNET + EthernetHeader::LENGTH..)?;
-        let ethertype = u16::from_be_bytes([frame[ETHERNET + 12], frame[ETHERNET + 13]]);
-        match EtherType(ethertype) {
-            EtherType::IPV4 => {
-                let header = Ipv4Header::parse(packet).ok()?;
-                if header.fragment.is_some() || header.header_length != Ipv4Header::LENGTH {
-                    return None;
-                }
-                let mapped = |bits: u32| 0xffff << 32 | u128::from(bits);
-                let network = Network {
-                    is_v4: true,
-                    lengths: (Ipv4Header::LENGTH, header.total_length),
-                    protocol: header.protocol,
-                    ttl: header.ttl,
-                    ends: [header.source, header.destination].map(|address| mapped(address.to_bits())),
-                };
-                then(&Self::of(frame, ingress, &network)?)
-            }
-            EtherType::IPV6 => {
-                let header = Ipv6Header::parse(packet).ok()?;
-                let network = Network {
-                    is_v4: false,
-                    lengths: (Ipv6Header::LENGTH, Ipv6Header::LENGTH + header.payload_length),
-                    protocol: Protocol(header.next_header),
-                    ttl: header.hop_limit,
-                    ends: [header.source, header.destination].map(|address| address.to_bits()),
-                };
-                then(&Self::of(frame, ingress, &network)?)
-            }
+    /// Looks at a frame that came in at the port slot `ingress`, virtio header first. `None`: it is of a rarer kind, or does not hold together.
+    pub fn at(frame: &[u8], ingress: u16) -> Option<Self> {
+        match ethertype(frame)? {
+            EtherType::IPV4 => Self::of_ipv4(frame, ingress),
+            EtherType::IPV6 => Self::of_ipv6(frame, ingress),
             _ => None,
         }
+    }
+
+    /// The same for a frame whose EtherType is IPv4's.
+    // Inlined, as the other one is: what is constant in a family stays so, and nothing waits in memory where the two would meet.
+    #[inline(always)]
+    pub fn of_ipv4(frame: &[u8], ingress: u16) -> Option<Self> {
+        let header = Ipv4Header::parse(frame.get(ETHERNET + EthernetHeader::LENGTH..)?).ok()?;
+        if header.fragment.is_some() || header.header_length != Ipv4Header::LENGTH {
+            return None;
+        }
+        let mapped = |bits: u32| 0xffff << 32 | u128::from(bits);
+        let network = Network {
+            is_v4: true,
+            lengths: (Ipv4Header::LENGTH, header.total_length),
+            protocol: header.protocol,
+            ttl: header.ttl,
+            ends: [header.source, header.destination].map(|address| mapped(address.to_bits())),
+        };
+        Self::of(frame, ingress, &network)
+    }
+
+    /// The same for a frame whose EtherType is IPv6's.
+    #[inline(always)]
+    pub fn of_ipv6(frame: &[u8], ingress: u16) -> Option<Self> {
+        let header = Ipv6Header::parse(frame.get(ETHERNET + EthernetHeader::LENGTH..)?).ok()?;
+        let network = Network {
+            is_v4: false,
+            lengths: (Ipv6Header::LENGTH, Ipv6Header::LENGTH + header.payload_length),
+            protocol: Protocol(header.next_header),
+            ttl: header.hop_limit,
+            ends: [header.source, header.destination].map(|address| address.to_bits()),
+        };
+        Self::of(frame, ingress, &network)
     }
 
     #[inline(always)]
@@ -264,7 +275,7 @@ impl Ways {
     }
 
     /// Where this pair leads, if the present snapshot said so before.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, glance: &Glance) -> Option<&Way> {
         // Folded, not compared as arrays: that would be a call.
         let is_of = |entry: &&Entry| {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use septum_classifier::VerdictId;
 use septum_rules::identity::IdentityId;
+use septum_rules::proto::Protocol;
 
 use crate::admission::{self, Admission, Admitted, Candidate, Carried};
 use crate::burst::{Burst, ETHERNET};
@@ -154,10 +155,16 @@ impl Forwarder {
                 (Ok(from), None) => self.decide_one(burst, index, &at, from, plan),
                 (Ok(from), Some(common)) => {
                     let Common { way, layout, connection } = common;
-                    let packet = layout.packet(&burst.frame(index)[ETHERNET..], connection.key.protocol());
-                    if let Some(admitted) =
-                        admission::continues(&self.table, snapshot, connection, &packet, time.tick)
-                    {
+                    let (protocol, now) = (connection.key.protocol(), time.tick);
+                    let read = |burst: &Burst| layout.packet(&burst.frame(index)[ETHERNET..], protocol);
+                    // Two calls, since each is compiled for what it is given.
+                    let admitted = match protocol {
+                        Protocol::TCP => {
+                            admission::continues(&self.table, snapshot, connection, &read(burst), now)
+                        }
+                        _ => admission::continues(&self.table, snapshot, connection, &Packet::Other, now),
+                    };
+                    if let Some(admitted) = admitted {
                         // Seen to its end here: what nearly every frame takes makes no detour.
                         let account = Account::of(admitted, Some(way.egress.slot));
                         let end = send(snapshot, way, burst, index);
@@ -166,7 +173,7 @@ impl Forwarder {
                         self.count(&at, index, end, account);
                         continue;
                     }
-                    let common = *common;
+                    let (packet, common) = (read(burst), *common);
                     self.decide_common(burst, index, &at, from, &common, packet)
                 }
             };

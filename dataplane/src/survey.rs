@@ -13,12 +13,13 @@ use crate::burst::{BURST, Burst, ETHERNET};
 use crate::conntrack::{Connection, ConnectionTable};
 use crate::directory::{Directory, Member, UplinkEntry};
 use crate::drop_reason::DropReason;
-use crate::fast_path::{Glance, Layout, Way, Ways};
+use crate::fast_path::{self, Glance, Layout, Way, Ways};
 use crate::forwarding::{self, Destination};
 use crate::guard::{self, Source};
 use crate::responder::{self, Station};
 use crate::snapshot::Snapshot;
 use crate::uplink;
+use crate::wire::ethernet::EtherType;
 use crate::wire::parse::parse;
 use crate::wire::vnet_hdr::VnetHeader;
 use crate::wire::{Content, Headers, Parsed};
@@ -83,7 +84,17 @@ impl Default for Survey {
 }
 
 impl Common {
-    /// Fills this in for a frame of which a glance was taken; `None` where it has to take the whole way.
+    /// Fills this in for a frame that came in at the port slot `ingress`; `None` where it has to take the whole way.
+    #[inline(always)]
+    fn see(&mut self, frame: &[u8], ingress: u16, ways: &Ways, table: &ConnectionTable) -> Option<()> {
+        match fast_path::ethertype(frame)? {
+            EtherType::IPV4 => self.fill(&Glance::of_ipv4(frame, ingress)?, ways, table),
+            EtherType::IPV6 => self.fill(&Glance::of_ipv6(frame, ingress)?, ways, table),
+            _ => None,
+        }
+    }
+
+    /// The same for one of which a glance was taken.
     #[inline(always)]
     fn fill(&mut self, glance: &Glance, ways: &Ways, table: &ConnectionTable) -> Option<()> {
         let way = ways.find(glance)?;
@@ -118,7 +129,7 @@ impl Survey {
             let frame = burst.frame(index);
             bytes += frame.len().saturating_sub(ETHERNET) as u64;
             let (common, ways) = (&mut self.common[index], &self.ways);
-            if is_known && Glance::at(frame, ingress, |glance| common.fill(glance, ways, table)).is_some() {
+            if is_known && common.see(frame, ingress, ways, table).is_some() {
                 self.is_common |= 1 << index;
                 continue;
             }
@@ -133,11 +144,11 @@ impl Survey {
     /// Remembers the way of a frame that has taken the whole look, where it is new and there is one.
     #[inline(never)]
     fn learn(&mut self, frame: &[u8], ingress: u16, index: usize, directory: &Directory) {
-        let is_new = |glance: &Glance| self.ways.find(glance).is_none().then_some(glance.pair);
-        if let Some(pair) = Glance::at(frame, ingress, is_new)
+        if let Some(glance) = Glance::at(frame, ingress)
+            && self.ways.find(&glance).is_none()
             && let Some(way) = way_of(&self.findings[index].course, directory)
         {
-            self.ways.remember(pair, way);
+            self.ways.remember(glance.pair, way);
         }
     }
 

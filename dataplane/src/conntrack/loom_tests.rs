@@ -72,13 +72,11 @@ fn two_that_meet_a_bound_do_not_both_pass() {
 
 #[test]
 fn two_that_prefer_one_entry_are_both_found_and_then_counted_out() {
-    let preferred = |table: &ConnectionTable, number| table.preferred(table.hash(&key(number).0));
-    let outside = ConnectionTable::seeded(1, WAYS);
-    let rivals: Vec<u32> =
-        (1..).filter(|number| preferred(&outside, *number) == preferred(&outside, 1)).take(2).collect();
-    let (one, two) = (rivals[0], rivals[1]);
-    loom::model(move || {
+    loom::model(|| {
         let table = table();
+        let preferred = |number| table.preferred(table.hash(&key(number).0));
+        let one = 1;
+        let two = (2..).find(|number| preferred(*number) == preferred(one)).unwrap();
         let other = Arc::clone(&table);
         let thread = thread::spawn(move || open(&other, one, &Terms::default(), START));
         let own = open(&table, two, &Terms::default(), START);

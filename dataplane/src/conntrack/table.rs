@@ -2,10 +2,10 @@
 //!
 //! An entry is one cache line of eight atomic words. Word 0, *control*, says what the entry is (dead,
 //! being written, live), counts its reuses, and holds 16 bits of the key's hash and whose share it is; words 1 to 5
-//! are the key (and six bits of the place itself, [`super::displaced`]); word 6 is the state (deadline, reuse count, phase); word 7 the verdict that admitted it and under which
-//! policy. Four more words, in an array beside, are what the two ends have shown of themselves
-//! ([`super::window`], [`super::sctp`]): two lines in four entries, that only TCP and SCTP touch. A key of IPv6 takes five words,
-//! so 64 bytes cannot hold both; entries of 128 would cost every UDP flow a line and the table a third more.
+//! are the key (and, in six bits that no key uses, [`super::displaced`]); word 6 is the state (deadline, reuse count, phase);
+//! word 7 the verdict that admitted it and under which policy. Four more words, in an array beside, are what the two ends have
+//! shown of themselves ([`super::window`], [`super::sctp`]): two lines in four entries, that only TCP and SCTP touch. A key of
+//! IPv6 takes five words, so 64 bytes cannot hold both; entries of 128 would cost every UDP flow a line and the table a third more.
 //!
 //! A key prefers one entry by its hash. Where that is taken it stands in another of the same bucket of eight, and where they all
 //! are, in another bucket: the hash leads through all of them. The table is twice as long as its bound, so there is
