@@ -50,6 +50,45 @@ fn the_switch_is_held_against_the_copy_loop_by_turns() {
 }
 
 #[test]
+fn kinds_of_frames_are_held_against_those_of_one_connection() {
+    let Some(ran) = bench(&[
+        "--limit",
+        "--cycles",
+        "4",
+        "--figure",
+        "contrasts",
+        "--rules",
+        "20",
+        "--flows",
+        "1,100",
+        "-o",
+        "json",
+    ]) else {
+        return;
+    };
+    let document = ran.json();
+    let figures = document["figures"].as_array().expect("an array");
+    let told: Vec<_> = figures.iter().filter_map(|row| row["figure"].as_str()).collect();
+    let names = ["flows", "opening", "pairs", "refused", "rules"].map(|name| format!("contrast-{name}"));
+    assert_eq!(told, names);
+    for row in figures {
+        // Of each kind some came through, or in where it is refused.
+        assert!(row["other_per_s"].as_f64().is_some_and(|value| value > 0.0), "{row}");
+    }
+}
+
+#[test]
+fn memory_is_told_with_the_connections_that_it_holds() {
+    let Some(ran) = bench(&["--figure", "memory", "--ports", "4", "--connections", "2000", "-o", "json"])
+    else {
+        return;
+    };
+    let row = &ran.json()["figures"][0];
+    assert!(row["connections"].as_f64().is_some_and(|connections| connections >= 2000.0), "{row}");
+    assert!(row["resident_mib"].as_f64().is_some_and(|mib| mib > 0.0), "{row}");
+}
+
+#[test]
 fn all_ports_come_reach_each_other_and_go() {
     let Some(ran) = bench(&["--figure", "ports", "--ports", "12", "--workers", "2", "-o", "json"]) else {
         return;
@@ -80,6 +119,7 @@ fn bad_arguments_are_told_before_anything_is_made() {
         (&["--seconds", "0"], "from 0.1 to 3600"),
         (&["--ports", "1"], "2..=500"),
         (&["--attach", "a", "b", "--figure", "ports"], "switch of its own"),
+        (&["--figure", "contrasts"], "add --limit"),
         (&["--attach", "nobody-here", "nobody-there"], "nobody-here"),
     ] {
         let ran = septum(["bench"].iter().chain(arguments));

@@ -14,6 +14,10 @@ use crate::sys::netlink::Netlink;
 
 /// UDP port of frames.
 pub(super) const FRAMES: u16 = 9;
+/// UDP port of frames whose addresses decide.
+pub(super) const PAIRS: u16 = 10;
+/// UDP port that no rule admits.
+pub(super) const REFUSED: u16 = 11;
 /// TCP port of streams.
 pub(super) const STREAMS: u16 = 5201;
 /// UDP port of round trips, TCP port of connections.

@@ -14,7 +14,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_
 
 use super::ends::{ECHO, Ends, STREAMS};
 use super::report::Row;
-use super::traffic::{Sender, Size, sink};
+use super::traffic::{Load, Sender, Size, sinks};
 
 /// Before counting begins.
 const WARM_UP: Duration = Duration::from_millis(200);
@@ -50,6 +50,10 @@ pub(super) enum Figure {
     Connections,
     /// All ports at once: how long they take to come and go, what they cost idle, and whether they reach each other
     Ports,
+    /// Resident memory of the process with all ports and rules, and many connections
+    Memory,
+    /// With --limit: frames of other kinds, or among fewer rules, against those of one connection
+    Contrasts,
 }
 
 impl Figure {
@@ -63,6 +67,8 @@ impl Figure {
             Self::RoundTrip => "round-trip",
             Self::Connections => "connections",
             Self::Ports => "ports",
+            Self::Memory => "memory",
+            Self::Contrasts => "contrasts",
         }
     }
 
@@ -73,6 +79,8 @@ impl Figure {
             Self::RoundTrip => "asking and answering",
             Self::Connections => "opening connections",
             Self::Ports => "bringing ports up and taking them down",
+            Self::Memory => "opening connections for their memory",
+            Self::Contrasts => "rotating over kinds of frames",
         }
     }
 }
@@ -97,8 +105,8 @@ impl Plan {
             Figure::Frames => {
                 row.parameter("size", self.size);
                 row.parameter("flows", self.flows);
-                let _sink = sink(ends)?;
-                let sender = Sender::new(ends, self.size, self.flows)?;
+                let _sinks = sinks(ends)?;
+                let sender = Sender::new(ends, vec![Load::flows(ends, self.size, self.flows)])?;
                 if lossless {
                     row.value("lossless_per_s", search(ends, &sender, duration)?);
                 } else {
@@ -121,8 +129,8 @@ impl Plan {
                 row.value("round_trips", times.len() as f64);
             }
             Figure::Connections => row.value("per_s", connections(ends, duration)?),
-            // Of a switch of its own: [`super::many`].
-            Figure::Ports => {}
+            // Of a switch of its own: [`super::many`], [`super::memory`], [`super::contrasts`].
+            Figure::Ports | Figure::Memory | Figure::Contrasts => {}
         }
         Ok(row)
     }

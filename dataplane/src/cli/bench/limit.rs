@@ -12,13 +12,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Arguments;
+use super::contrasts;
 use super::conversations;
 use super::copy_loop;
-use super::ends::STREAMS;
+use super::ends::{Ends, STREAMS};
 use super::figures::{Figure, drain, fill, pair};
 use super::report::Row;
 use super::stage::{Hosts, Setting};
-use super::traffic::{Sender, sink};
+use super::traffic::{Load, Sender, sinks};
 use crate::burst::Burst;
 use crate::cli::failure::Failure;
 use crate::cli::present::Progress;
@@ -29,7 +30,7 @@ use crate::delivery::{Plan, Queues, deliver};
 use crate::pipeline::Forwarder;
 use crate::port::{AnyQueue, PortGone, PortId, PortQueue, Substitute, TransmitOutcome};
 use crate::segmenter::Segmenter;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{CompiledPolicy, Snapshot};
 use crate::worker::Io;
 
 /// How long each takes its turn.
@@ -55,15 +56,22 @@ const CONNECTIONS: usize = 1 << 20;
 pub(super) enum Mover {
     Copy,
     Switch,
+    /// The switch by another policy.
+    Other,
 }
 
-/// What one turn brought to the second port.
+/// Who moves the frames in the three turns of a cycle.
+const AGAINST_COPY: [Mover; 3] = [Mover::Copy, Mover::Switch, Mover::Copy];
+
+/// What one turn brought to the second port, a second.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {
-    frames: f64,
+    pub(super) frames: f64,
     bytes: f64,
+    /// Frames that came in at the first port.
+    pub(super) received: f64,
     /// Nanoseconds of own work a frame; no number for the copy loop.
-    own_ns: f64,
+    pub(super) own_ns: f64,
     /// When what counts began and ended.
     pub(super) span: (Instant, Instant),
 }
@@ -74,7 +82,9 @@ pub(super) fn measure(
     setting: Setting,
     progress: &Progress,
 ) -> Result<Vec<Row>, Failure> {
-    let hosts = || Hosts::open(Setting { workers: 1, ..setting }, Substitute::IfNeeded);
+    let pairs = arguments.figure.contains(&Figure::Contrasts);
+    let setting = Setting { workers: 1, pairs, ..setting };
+    let hosts = || Hosts::open(setting, Substitute::IfNeeded);
     let mut hosts = progress.step("bringing up the ports", hosts, |_| "two ports, by turns".to_owned())?;
     let mut bench = Bench::new(&mut hosts, setting.io)?;
     let mut rows = Vec::new();
@@ -83,28 +93,19 @@ pub(super) fn measure(
             Figure::Frames => {
                 for &size in &arguments.size {
                     for &flows in &arguments.flows {
-                        let _sink = sink(&hosts.ends).map_err(unsent)?;
-                        let sender = Sender::new(&hosts.ends, size, flows).map_err(unsent)?;
+                        let _sinks = sinks(&hosts.ends).map_err(unsent)?;
+                        let load = Load::flows(&hosts.ends, size, flows);
+                        let sender = Sender::new(&hosts.ends, vec![load]).map_err(unsent)?;
                         let work = || {
                             let mut row = Row::new("limit-frames");
                             row.parameter("size", size);
                             row.parameter("flows", flows);
                             row.parameter("rules", setting.rules);
-                            let arrived = || hosts.ends.server.received();
-                            let at_first = arrived().map_err(unsent)?;
-                            let is_warm = || arrived().is_ok_and(|now| sender.has_been_round(now - at_first));
-                            thread::scope(|scope| {
-                                let sending = scope.spawn(|| sender.run(None));
-                                let turns = bench.rotate(arguments.cycles, QUICK, is_warm);
-                                sender.stop.store(true, Ordering::Relaxed);
-                                let sent = sending.join();
-                                turns?.tell(&mut row, |turn| turn.frames);
-                                match sent {
-                                    Ok(Ok(())) => Ok(row),
-                                    Ok(Err(error)) => Err(unsent(error)),
-                                    Err(_) => Err(unsent(std::io::Error::other("the sender panicked"))),
-                                }
-                            })
+                            let turns = while_sending(&hosts.ends, &sender, |arrived| {
+                                bench.rotate(arguments.cycles, QUICK, || sender.has_been_round(arrived()))
+                            });
+                            turns?.tell(&mut row, |turn| turn.frames);
+                            Ok::<_, Failure>(row)
                         };
                         rows.push(progress.step("rotating over frames", work, super::report::sentence)?);
                     }
@@ -125,10 +126,33 @@ pub(super) fn measure(
                 || conversations::connections(&mut bench, &hosts.ends, setting.rules, arguments.cycles),
                 super::report::sentence,
             )?),
-            Figure::Ports => {}
+            Figure::Contrasts => {
+                rows.extend(contrasts::measure(arguments, setting, progress, &hosts.ends, &mut bench)?);
+            }
+            Figure::Ports | Figure::Memory => {}
         }
     }
     Ok(rows)
+}
+
+/// Does `work` while the sender sends. It can ask how many frames have arrived since it began.
+pub(super) fn while_sending<T>(
+    ends: &Ends,
+    sender: &Sender,
+    work: impl FnOnce(&dyn Fn() -> u64) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let at_first = ends.server.received().map_err(unsent)?;
+    let arrived = || ends.server.received().map_or(0, |now| now - at_first);
+    thread::scope(|scope| {
+        let sending = scope.spawn(|| sender.run(None));
+        let done = work(&arrived);
+        sender.stop.store(true, Ordering::Relaxed);
+        match sending.join() {
+            Ok(Ok(())) => done,
+            Ok(Err(error)) => Err(unsent(error)),
+            Err(_) => Err(unsent(std::io::Error::other("the sender panicked"))),
+        }
+    })
 }
 
 pub(super) fn unsent(error: std::io::Error) -> Failure {
@@ -138,58 +162,103 @@ pub(super) fn unsent(error: std::io::Error) -> Failure {
 /// The two ways to move frames, over one pair of queues.
 pub(super) struct Bench {
     queues: Queues<AnyQueue>,
-    snapshot: Snapshot,
-    forwarder: Forwarder,
+    /// By the measured policy, and by another one where there is one.
+    sides: Vec<Side>,
     burst: Burst,
     plan: Plan,
     segmenter: Segmenter,
     /// Spent on deciding, and about how many frames.
     own: (Duration, u64),
+    /// Frames from the first port.
+    received: usize,
+}
+
+/// A switch, but for its queues.
+struct Side {
+    snapshot: Snapshot,
+    forwarder: Forwarder,
+}
+
+impl Side {
+    fn new(compiled: CompiledPolicy) -> Self {
+        let names = compiled.policy.workloads.iter().map(|workload| Arc::clone(&workload.name));
+        let slots = (0..).map(|slot| PortId { slot, generation: 0 });
+        let ports = names.zip(slots).collect::<std::collections::HashMap<_, _>>();
+        let cells = Arc::new(WorkerCells::new(ports.len()));
+        Self {
+            snapshot: Snapshot::new(compiled, &ports, 1, 1, 1),
+            forwarder: Forwarder::new(0, Arc::new(ConnectionTable::new(CONNECTIONS)), cells, None),
+        }
+    }
 }
 
 const PORTS: [PortId; 2] = [PortId { slot: 0, generation: 0 }, PortId { slot: 1, generation: 0 }];
 
 impl Bench {
     fn new(hosts: &mut Hosts, io: Io) -> Result<Self, Failure> {
-        let names = hosts.compiled.policy.workloads.iter().map(|workload| Arc::clone(&workload.name));
-        let slots = (0..).map(|slot| PortId { slot, generation: 0 });
-        let ports = names.zip(slots).collect::<std::collections::HashMap<_, _>>();
         let mut queues = Queues::default();
         for (port, queue) in PORTS.into_iter().zip(copy_loop::both(&mut hosts.ports)?) {
             queues.attach(port, queue);
         }
-        let table = Arc::new(ConnectionTable::new(CONNECTIONS));
         Ok(Self {
             queues,
-            snapshot: Snapshot::new(hosts.compiled.clone(), &ports, 1, 1, 1),
-            forwarder: Forwarder::new(0, table, Arc::new(WorkerCells::new(ports.len())), None),
+            sides: vec![Side::new(hosts.compiled.clone())],
             burst: copy_loop::burst(io),
             plan: Plan::default(),
             segmenter: Segmenter::default(),
             own: (Duration::ZERO, 0),
+            received: 0,
         })
     }
 
-    /// All turns.
+    /// From now on [`Mover::Other`] forwards by this policy.
+    pub(super) fn set_other(&mut self, compiled: CompiledPolicy) {
+        self.sides.truncate(1);
+        self.sides.push(Side::new(compiled));
+    }
+
+    /// All turns of the switch against the copy loop.
     pub(super) fn rotate(
         &mut self,
         cycles: u32,
         pace: Pace,
         is_warm: impl Fn() -> bool,
     ) -> Result<Turns, Failure> {
-        // Warm: connections, caches, queues.
+        self.warm(Mover::Switch, pace, is_warm)?;
+        self.cycle(cycles, pace, AGAINST_COPY, |_| ())
+    }
+
+    /// Turns that do not count: until connections, caches and queues are warm.
+    pub(super) fn warm(
+        &mut self,
+        mover: Mover,
+        pace: Pace,
+        is_warm: impl Fn() -> bool,
+    ) -> Result<(), Failure> {
         for turn in 0..MOST_WARMING {
-            self.turn(Mover::Switch, pace)?;
+            self.turn(mover, pace)?;
             if turn >= LEAST_WARMING && is_warm() {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// All turns of these movers; each begins with `change`, which is told whether it is the one in the middle.
+    pub(super) fn cycle(
+        &mut self,
+        cycles: u32,
+        pace: Pace,
+        movers: [Mover; 3],
+        change: impl Fn(bool),
+    ) -> Result<Turns, Failure> {
         let mut turns = Turns::default();
         for _ in 0..cycles {
-            let before = self.turn(Mover::Copy, pace)?;
-            let switch = self.turn(Mover::Switch, pace)?;
-            let after = self.turn(Mover::Copy, pace)?;
-            turns.cycles.push([before, switch, after]);
+            let mut take = |at: usize| {
+                change(at == 1);
+                self.turn(movers[at], pace)
+            };
+            turns.cycles.push([take(0)?, take(1)?, take(2)?]);
         }
         Ok(turns)
     }
@@ -200,6 +269,7 @@ impl Bench {
         self.work(mover, pace.settle, &mut outcome).map_err(copy_loop::gone)?;
         let before = outcome;
         self.own = (Duration::ZERO, 0);
+        self.received = 0;
         let began = Instant::now();
         self.work(mover, pace.turn, &mut outcome).map_err(copy_loop::gone)?;
         let ended = Instant::now();
@@ -207,6 +277,7 @@ impl Bench {
         Ok(Turn {
             frames: (outcome.transmitted - before.transmitted) as f64 / took,
             bytes: (outcome.bytes - before.bytes) as f64 / took,
+            received: self.received as f64 / took,
             own_ns: self.own.0.as_nanos() as f64 / self.own.1 as f64,
             span: (began, ended),
         })
@@ -223,10 +294,13 @@ impl Bench {
         while began.elapsed() < duration {
             let mut came = 0;
             for (at, port) in PORTS.into_iter().enumerate() {
-                came += match mover {
+                let of_port = match mover {
                     Mover::Copy => self.copy(at, outcome)?,
-                    Mover::Switch => self.switch(port, outcome)?,
+                    Mover::Switch => self.switch(0, port, outcome)?,
+                    Mover::Other => self.switch(1, port, outcome)?,
                 };
+                self.received += if at == 0 { of_port } else { 0 };
+                came += of_port;
             }
             idle = if came == 0 { idle + 1 } else { 0 };
             if idle > IDLE_LOOKS {
@@ -251,19 +325,27 @@ impl Bench {
     }
 
     /// A burst of one port through the switch.
-    fn switch(&mut self, port: PortId, outcome: &mut TransmitOutcome) -> Result<usize, PortGone> {
+    fn switch(
+        &mut self,
+        side: usize,
+        port: PortId,
+        outcome: &mut TransmitOutcome,
+    ) -> Result<usize, PortGone> {
         self.burst.clear();
-        let Some(queue) = self.queues.get_mut(port) else { return Ok(0) };
+        let (Some(side), Some(queue)) = (self.sides.get_mut(side), self.queues.get_mut(port)) else {
+            return Ok(0);
+        };
+        let Side { snapshot, forwarder } = side;
         let came = queue.receive(&mut self.burst)?;
         if came == 0 {
             return Ok(0);
         }
         let second = PORTS[1].slot;
-        let cells = Arc::clone(&self.forwarder.cells);
+        let cells = Arc::clone(&forwarder.cells);
         let before = (cells.port(second).transmitted.get(), cells.port(second).transmitted_bytes.get());
         let time = BurstTime::now();
         let began = Instant::now();
-        self.forwarder.decide(&self.snapshot, port, &mut self.burst, time, &mut self.plan);
+        forwarder.decide(snapshot, port, &mut self.burst, time, &mut self.plan);
         self.own = (self.own.0 + began.elapsed(), self.own.1 + came as u64);
         deliver(&self.plan, &self.burst, port, &mut self.queues, &mut self.segmenter, &cells);
         outcome.transmitted += cells.port(second).transmitted.get() - before.0;
@@ -303,7 +385,7 @@ impl Bench {
     }
 }
 
-/// What all turns brought: copy loop, switch, copy loop.
+/// What all turns brought: copy loop, switch, copy loop; or what else took turns.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     pub(super) cycles: Vec<[Turn; 3]>,
@@ -317,7 +399,7 @@ impl Turns {
         row.value("own_ns_per_frame", median(self.cycles.iter().map(|[_, switch, _]| switch.own_ns)));
     }
 
-    /// The median of what each turn of the switch brought to what those beside it did.
+    /// The median of what each turn in the middle brought to what those beside it did.
     pub(super) fn tell_ratio(&self, row: &mut Row, of: impl Fn(&Turn) -> f64) {
         let ratio = |[before, switch, after]: &[Turn; 3]| 2.0 * of(switch) / (of(before) + of(after));
         row.value("ratio", median(self.cycles.iter().map(ratio)));
@@ -339,7 +421,7 @@ mod tests {
     #[test]
     fn a_turn_is_held_against_those_beside_it() {
         let now = Instant::now();
-        let turn = |frames| Turn { frames, bytes: 0.0, own_ns: 30.0, span: (now, now) };
+        let turn = |frames| Turn { frames, bytes: 0.0, received: frames, own_ns: 30.0, span: (now, now) };
         let turns = Turns {
             cycles: vec![
                 [turn(100.0), turn(95.0), turn(100.0)],

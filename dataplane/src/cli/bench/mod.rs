@@ -8,12 +8,14 @@
 //! Sender, switch and receiver share the machine's processors, so figures are this machine's, and only those that
 //! ran in one go are to be compared. Exit status as everywhere: 2 for bad arguments, 3 where the system refuses what is needed.
 
+mod contrasts;
 mod conversations;
 mod copy_loop;
 mod ends;
 mod figures;
 mod limit;
 mod many;
+mod memory;
 mod plot;
 mod report;
 mod stage;
@@ -80,6 +82,9 @@ pub struct Arguments {
     /// Turns of --limit
     #[arg(long, value_name = "NUMBER", default_value_t = 40, requires = "limit", value_parser = clap::value_parser!(u32).range(4..=100_000))]
     cycles: u32,
+    /// Connections that `memory` opens
+    #[arg(long, value_name = "NUMBER", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    connections: u32,
     /// Measure between two namespaces (a name, a path, or pid:N) that something else has joined
     #[arg(long, num_args = 2, value_names = ["CLIENT", "SERVER"])]
     attach: Option<Vec<String>>,
@@ -129,9 +134,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         return copy_loop::run(&taps[0], &taps[1], arguments.io.io()?, arguments.wait);
     }
     if let Some(namespaces) = &arguments.attach {
-        if arguments.figure.contains(&Figure::Ports) {
-            let reason = "ports are brought up and taken down of a switch of its own only";
-            return Err(Failure::new(Failure::INPUT, reason).fix("leave --attach out, or the figure `ports`"));
+        let own = [Figure::Ports, Figure::Memory, Figure::Contrasts];
+        if let Some(figure) = arguments.figure.iter().find(|figure| own.contains(figure)) {
+            let reason = format_args!("`{}` is measured of a switch of its own only", figure.name());
+            return Err(Failure::new(Failure::INPUT, reason).fix("leave --attach out, or this figure"));
         }
         let ends = Ends::attach(
             [&namespaces[0], &namespaces[1]],
@@ -140,6 +146,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         let progress = Progress::new(arguments.output == Output::Text);
         let rows = measure(arguments, &progress, &ends, None)?;
         return finish(arguments, &rows);
+    }
+    if arguments.figure.contains(&Figure::Contrasts) && !arguments.limit {
+        let reason = "`contrasts` are measured by turns";
+        return Err(Failure::new(Failure::INPUT, reason).fix("add --limit, or leave this figure out"));
     }
     let perform = || perform(arguments).unwrap_or_else(|failure| failure.tell());
     sandbox::run(perform).map_err(|error| {
@@ -162,6 +172,7 @@ fn perform(arguments: &Arguments) -> Result<u8, Failure> {
                 wait: arguments.wait,
                 flows: arguments.flows.iter().copied().max().unwrap_or(1),
                 talk: false,
+                pairs: false,
             };
             if arguments.limit {
                 rows.extend(limit::measure(arguments, setting, &progress)?);
@@ -171,6 +182,10 @@ fn perform(arguments: &Arguments) -> Result<u8, Failure> {
                 let duration = Duration::from_secs_f64(arguments.seconds);
                 let work = || many::measure(setting, duration);
                 rows.push(progress.step(Figure::Ports.doing(), work, report::sentence)?);
+            }
+            if arguments.figure.contains(&Figure::Memory) {
+                let work = || memory::measure(setting, arguments.connections as usize);
+                rows.push(progress.step(Figure::Memory.doing(), work, report::sentence)?);
             }
             if plans(arguments).is_empty() {
                 continue;
@@ -234,7 +249,7 @@ fn plans(arguments: &Arguments) -> Vec<Plan> {
             }
             Figure::Tcp => plans.extend(arguments.streams.iter().map(|&streams| Plan { streams, ..plan })),
             Figure::RoundTrip | Figure::Connections => plans.push(plan),
-            Figure::Ports => {}
+            Figure::Ports | Figure::Memory | Figure::Contrasts => {}
         }
     }
     plans

@@ -111,8 +111,8 @@ pub(super) fn words(name: &str) -> &str {
         "round_trips" => "round trips",
         "per_s" => "connections/s",
         "cpu_ns_per_frame" => "ns of the switch's processor time a frame, system calls included",
-        "ratio" => "of the copy loop (median of the turns)",
-        "placebo" => "the copy loop against itself: how far the ratio can be trusted",
+        "ratio" => "of what took turns with it (median of the turns)",
+        "placebo" => "that against itself: how far the ratio can be trusted",
         "copy_per_s" => "frames/s by the copy loop (median)",
         "switch_per_s" => "frames/s by the switch (median)",
         "start_s" => "s until all ports forward, namespaces included",
@@ -130,6 +130,12 @@ pub(super) fn words(name: &str) -> &str {
         "copy_connections_per_s" => "connections/s by the copy loop (median)",
         "switch_connections_per_s" => "connections/s by the switch (median)",
         "own_ns_per_frame" => "ns of own work a frame",
+        "base_per_s" => "frames/s of one connection, or of few rules (median)",
+        "other_per_s" => "frames/s of these (median)",
+        "base_own_ns_per_frame" => "ns of own work a frame of one connection, or of few rules",
+        "idle_mib" => "MiB resident without a connection",
+        "connections" => "connections open",
+        "resident_mib" => "MiB resident with them",
         other => other,
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use septum_rules::load::load_text;
 use septum_rules::workload::{Namespace, PortKind, PortSpec, Workload};
 
-use super::ends::{ECHO, End, Ends, FRAMES, STREAMS};
+use super::ends::{ECHO, End, Ends, FRAMES, PAIRS, STREAMS};
 use crate::cli::failure::Failure;
 use crate::clock::today;
 use crate::patience::Wait;
@@ -20,9 +20,9 @@ use crate::sys::namespace::NetworkNamespace;
 use crate::sys::netlink::Netlink;
 use crate::worker::Io;
 
-/// Addresses of the client: flows beyond one address's ports use the next.
-const CLIENT_ADDRESSES: usize = 20;
-/// Room for connections at least; one workload may have half of it.
+/// Addresses of the client and of the server: flows beyond one address's ports use the client's next, and pairs are of one of each.
+const ADDRESSES: usize = 32;
+/// Room for connections at least.
 const CONNECTIONS: usize = 1 << 20;
 const DEVICE: &str = "eth0";
 
@@ -38,6 +38,8 @@ pub(super) struct Setting {
     pub(super) flows: u32,
     /// Whether every host may talk to every other one, at [`ECHO`].
     pub(super) talk: bool,
+    /// Whether each pair of an address of the client and one of the server has a rule of its own, at [`PAIRS`].
+    pub(super) pairs: bool,
 }
 
 /// A running switch and its hosts.
@@ -104,6 +106,11 @@ impl Stage {
         self.switch.counters().total.received
     }
 
+    /// Connections that it remembers.
+    pub(super) fn connections(&self) -> usize {
+        self.switch.counters().connections
+    }
+
     /// Processor time that the forwarding threads have used, to 10 ms. Zero where `/proc` does not tell.
     pub(super) fn cpu(&self) -> Duration {
         let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
@@ -132,11 +139,7 @@ pub(super) struct Hosts {
 impl Hosts {
     /// Makes them.
     pub(super) fn open(setting: Setting, substitute: Substitute) -> Result<Self, Failure> {
-        let loaded = load_text("bench.toml", &policy(setting))?;
-        let compiled = CompiledPolicy::compile(loaded.policy.into(), today()).map_err(|error| {
-            let reason = "the policy exceeds a limit of the compiled form";
-            Failure::because(Failure::INPUT, reason, &error).fix("choose fewer --rules")
-        })?;
+        let compiled = compiled(setting)?;
         let policy = Arc::clone(&compiled.policy);
         let unset = |workload: &Workload, error: &(dyn std::error::Error + 'static)| {
             let reason = format_args!("cannot set up `{}`", workload.name);
@@ -189,45 +192,76 @@ impl Hosts {
     }
 }
 
+/// The compiled policy.
+///
+/// # Errors
+/// When it has too many rules.
+pub(super) fn compiled(setting: Setting) -> Result<CompiledPolicy, Failure> {
+    let loaded = load_text("bench.toml", &policy(setting))?;
+    CompiledPolicy::compile(loaded.policy.into(), today()).map_err(|error| {
+        let reason = "the policy exceeds a limit of the compiled form";
+        Failure::because(Failure::INPUT, reason, &error).fix("choose fewer --rules")
+    })
+}
+
 /// A client, a server, silent neighbours, the rules that let the two talk, and rules beside them.
 fn policy(setting: Setting) -> String {
     let mut text = String::from("version = 1\n[segment.lan]\nsubnet = [\"10.77.0.0/16\"]\n");
+    // One workload opens all that there is room for.
+    text += "[conntrack]\nconnections_per_workload = 67108864\n";
     let workload = |name: &str, number: u16, addresses: String| {
         let [high, low] = number.to_be_bytes();
         format!(
             "[workload.{name}]\nsegment = \"lan\"\nmac = \"02:00:00:00:{high:02x}:{low:02x}\"\nip = [{addresses}]\nlabels = {{ app = \"{name}\", role = \"host\" }}\n"
         )
     };
-    let addresses: Vec<_> = (0..CLIENT_ADDRESSES).map(|at| format!("\"10.77.{at}.1\"")).collect();
-    text += &workload("client", 1, addresses.join(", "));
-    text += &workload("server", 2, "\"10.77.0.2\"".to_owned());
+    for (name, number) in [("client", 1), ("server", 2)] {
+        let addresses: Vec<_> = (0..ADDRESSES).map(|at| format!("\"10.77.{at}.{number}\"")).collect();
+        text += &workload(name, number, addresses.join(", "));
+    }
     for number in 3..=setting.ports {
         let address = format!("\"10.77.{}.{}\"", 100 + number / 250, number % 250 + 1);
         text += &workload(&format!("silent-{number}"), number, address);
     }
-    let _ = writeln!(
-        text,
-        "[[rule]]\nname = \"measured\"\nfrom = \"app=client\"\nto = \"app=server\"\nallow = [\"udp/{FRAMES}\", \"udp/{ECHO}\", \"tcp/{ECHO}\", \"tcp/{STREAMS}\"]"
-    );
-    if setting.talk {
+    let networks = setting.rules.div_ceil(20);
+    text += "[cidr]\n";
+    for network in 0..networks {
+        let _ = writeln!(text, "net{network} = [\"10.{}.{}.0/24\"]", 100 + network / 256, network % 256);
+    }
+    let pairs = if setting.pairs { ADDRESSES } else { 0 };
+    for at in 0..pairs {
+        let _ = writeln!(text, "client{at} = [\"10.77.{at}.1/32\"]\nserver{at} = [\"10.77.{at}.2/32\"]");
+    }
+    let mut rule = |name: &str, from: &str, to: &str, services: &str| {
         let _ = writeln!(
             text,
-            "[[rule]]\nname = \"all\"\nfrom = \"role=host\"\nto = \"role=host\"\nallow = [\"udp/{ECHO}\"]"
+            "[[rule]]\nname = \"{name}\"\nfrom = \"{from}\"\nto = \"{to}\"\nallow = [{services}]"
         );
+    };
+    let services = format!("\"udp/{FRAMES}\", \"udp/{ECHO}\", \"tcp/{ECHO}\", \"tcp/{STREAMS}\"");
+    rule("measured", "app=client", "app=server", &services);
+    if setting.talk {
+        rule("all", "role=host", "role=host", &format!("\"udp/{ECHO}\""));
     }
-    if setting.rules > 0 {
-        let networks = (setting.rules / 20).max(1);
-        text += "[cidr]\n";
-        for network in 0..networks {
-            let _ = writeln!(text, "net{network} = [\"10.{}.{}.0/24\"]", 100 + network / 256, network % 256);
-        }
-        for rule in 0..setting.rules {
-            let (network, port) = (rule % networks, 10_000 + rule % 4000);
-            let _ = writeln!(
-                text,
-                "[[rule]]\nname = \"beside-{rule}\"\nfrom = \"cidr:net{network}\"\nto = \"app=server\"\nallow = [\"tcp/{port}\"]"
-            );
+    let mut pairs = (0..pairs * pairs).map(|at| (at / ADDRESSES, at % ADDRESSES));
+    // So many of them to every rule beside them, that they are spread over all.
+    let every = (setting.rules as usize / pairs.len().max(1)).max(1);
+    for beside in 0..setting.rules as usize {
+        let (network, port) = (beside % networks as usize, 10_000 + beside % 4000);
+        let service = format!("\"tcp/{port}\"");
+        rule(&format!("beside-{beside}"), &format!("cidr:net{network}"), "app=server", &service);
+        if beside % every == 0
+            && let Some((client, server)) = pairs.next()
+        {
+            pair_rule(&mut rule, client, server);
         }
     }
+    pairs.for_each(|(client, server)| pair_rule(&mut rule, client, server));
     text
+}
+
+/// The rule of two addresses.
+fn pair_rule(rule: &mut impl FnMut(&str, &str, &str, &str), client: usize, server: usize) {
+    let (from, to) = (format!("cidr:client{client}"), format!("cidr:server{server}"));
+    rule(&format!("pair-{client}-{server}"), &from, &to, &format!("\"udp/{PAIRS}\""));
 }
