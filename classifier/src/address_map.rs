@@ -10,6 +10,8 @@
 
 mod stretches;
 
+use std::hint::select_unpredictable;
+
 use crate::address_trie::{self, AddressTrie};
 use crate::perfect_table::{self, PerfectTable, Value};
 
@@ -51,17 +53,17 @@ impl Hosts {
 /// Identities by address.
 #[derive(Clone, Debug)]
 pub(crate) struct AddressMap<K> {
-    /// By the first address of the block.
+    /// By the number of the block.
     hosts: PerfectTable<K, Hosts>,
     /// The identities of blocks that do not count; one more than there are, so that it is never empty.
     listed: Box<[u32]>,
     trie: AddressTrie<K>,
 }
 
-/// The first address of the block.
+/// The number of the block.
 #[inline(always)]
 fn block<K: address_trie::Key>(address: K) -> K {
-    K::from_point(address.point() & !u128::from(BLOCK - 1))
+    K::from_point(address.point() / u128::from(BLOCK))
 }
 
 impl<K: address_trie::Key + perfect_table::Key + Default> AddressMap<K> {
@@ -95,14 +97,14 @@ impl<K: address_trie::Key + perfect_table::Key + Default> AddressMap<K> {
             return;
         }
         let (mut blocks, mut places) = ([K::default(); N], [0; N]);
-        for (first, address) in blocks.iter_mut().zip(addresses) {
-            *first = block(*address);
+        for (number, address) in blocks.iter_mut().zip(addresses) {
+            *number = block(*address);
         }
         self.hosts.fetch(&blocks, count, &mut places, |_| ());
-        for ((identity, address), (first, place)) in
+        for ((identity, address), (number, place)) in
             identities.iter_mut().zip(each()).zip(blocks.iter().zip(&places))
         {
-            let hosts = self.hosts.get_at(*place, *first);
+            let hosts = self.hosts.get_at(*place, *number);
             *identity = self.single(hosts, *address).unwrap_or_else(|| self.trie.get(*address));
         }
     }
@@ -125,10 +127,10 @@ impl<K: address_trie::Key + perfect_table::Key + Default> AddressMap<K> {
         let inside = address.point() as u32 % BLOCK;
         let before = hosts.bits() & ((1 << inside) - 1);
         let at = (hosts.first & !COUNTED) + before.count_ones();
-        // Both ways are gone, so that the processor need not guess; a condition would become a jump.
-        let counted = 0_u32.wrapping_sub(hosts.first >> 31);
-        let listed = self.listed[(at & !counted) as usize];
-        (hosts.bits() >> inside & 1 == 1).then_some(at & counted | listed & !counted)
+        // Both ways are gone, so that the processor need not guess.
+        let is_counted = hosts.first & COUNTED != 0;
+        let listed = self.listed[select_unpredictable(is_counted, 0, at as usize)];
+        (hosts.bits() >> inside & 1 == 1).then(|| select_unpredictable(is_counted, at, listed))
     }
 
     /// Bytes on the heap.
@@ -145,8 +147,8 @@ impl<K: address_trie::Key + perfect_table::Key + Default> AddressMap<K> {
 /// Single addresses in order, by block; and the identities that do not count.
 fn blocks<K: address_trie::Key>(hosts: &[(u128, u32)]) -> (Vec<(K, Hosts)>, Box<[u32]>) {
     let (mut blocks, mut listed) = (Vec::new(), Vec::new());
-    for hosts in hosts.chunk_by(|(left, _), (right, _)| left / u128::from(BLOCK) == right / u128::from(BLOCK))
-    {
+    let number = |address: u128| address / u128::from(BLOCK);
+    for hosts in hosts.chunk_by(|(left, _), (right, _)| number(*left) == number(*right)) {
         let (address, first) = hosts[0];
         let bits = hosts.iter().fold(0_u64, |bits, (address, _)| bits | 1 << (*address as u32 % BLOCK));
         let first = if hosts.windows(2).all(|two| two[0].1 + 1 == two[1].1) {
@@ -156,7 +158,7 @@ fn blocks<K: address_trie::Key>(hosts: &[(u128, u32)]) -> (Vec<(K, Hosts)>, Box<
             (listed.len() - hosts.len()) as u32
         };
         let taken = [bits as u32, (bits >> 32) as u32];
-        blocks.push((block(K::from_point(address)), Hosts { taken, first }));
+        blocks.push((K::from_point(number(address)), Hosts { taken, first }));
     }
     listed.push(0);
     (blocks, listed.into_boxed_slice())
@@ -226,8 +228,8 @@ mod tests {
     fn addresses_that_collide_are_looked_up_in_the_trie() {
         // The blocks of these all fold to zero (see `perfect_table`).
         let meet = |high: u64| {
-            let high = high << 6;
-            u128::from(high) << 64 | u128::from(high.wrapping_mul(0xd6e8_feb8_6659_fd93))
+            let block = u128::from(high) << 64 | u128::from(high.wrapping_mul(0xd6e8_feb8_6659_fd93));
+            block * u128::from(BLOCK)
         };
         let hosts: Vec<(u128, u32)> = (1..2000).map(|at| (meet(at), at as u32)).collect();
         let map = AddressMap::<u128>::build(&[(0, 7)], &hosts);

@@ -35,7 +35,7 @@
 //! Looking up (`lookup`):
 //!
 //! ```text
-//! address ----------- address_map -------------> identity      a byte and 1 line for 64 addresses, or the 1 to 4 nodes of address_trie
+//! address ----------- address_map -------------> identity      1 line for 64 addresses, a byte before it where they are scattered, or 1 to 4 nodes of address_trie
 //! protocol, ports --- layer4: two page tables -> class         6 loads, two independent chains
 //! identity pair ----- rule_trie: pair table ---> program       a byte and 1 line, if a narrow rule names the pair,
 //!                                pair matrix                   else 7 loads more

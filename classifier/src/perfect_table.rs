@@ -6,6 +6,9 @@
 //! and Dietzfelbinger, "Hash, Displace, and Compress", 2009). A group has three keys on average and one of five
 //! places is free, so that nearly every group is spread within its 256 tries.
 //!
+//! Keys that are close to each other, as the addresses of a network are, need no hash: they stand in their order, with a place for
+//! each that there might be between them.
+//!
 //! A table is a function of its entries: the hash is fixed, and where it does badly (which nobody can bring about but
 //! the policy's author) other seeds and more places are tried in a fixed order, then the build is refused. No byte of
 //! it, not even a wrong one, leads a lookup out of it.
@@ -17,13 +20,29 @@ use crate::simd::{filled, prefetch};
 
 /// Keys of a group, on average.
 const GROUP: usize = 3;
-/// Hash functions that are tried for a table.
-const SEEDS: usize = 8;
+/// How many ways there are to spread a group.
+const TRIES: usize = 256;
+
+/// Keys in order have so many places each, at most.
+const SPARSE: usize = 4;
 
 /// What a table is keyed by.
-pub(crate) trait Key: Copy + Eq {
+pub(crate) trait Key: Copy + Ord {
     /// Folded to 64 bits, so that keys that are likely together are folded differently.
     fn folded(self) -> u64;
+
+    /// How far it is behind `first`; where that is far, or it is before, some large number.
+    fn behind(self, first: Self) -> u32;
+}
+
+macro_rules! behind {
+    () => {
+        #[inline(always)]
+        fn behind(self, first: Self) -> u32 {
+            let steps = self.wrapping_sub(first);
+            if steps < u32::MAX as Self { steps as u32 } else { u32::MAX }
+        }
+    };
 }
 
 impl Key for u32 {
@@ -31,6 +50,8 @@ impl Key for u32 {
     fn folded(self) -> u64 {
         self.into()
     }
+
+    behind!();
 }
 
 impl Key for u64 {
@@ -38,6 +59,8 @@ impl Key for u64 {
     fn folded(self) -> u64 {
         self
     }
+
+    behind!();
 }
 
 impl Key for u128 {
@@ -45,6 +68,8 @@ impl Key for u128 {
     fn folded(self) -> u64 {
         (self as u64) ^ ((self >> 64) as u64).wrapping_mul(0xd6e8_feb8_6659_fd93)
     }
+
+    behind!();
 }
 
 /// What a table holds.
@@ -69,12 +94,14 @@ pub(crate) struct PerfectTable<K, V> {
     spreads: Box<[u8]>,
     entries: Box<[Entry<K, V>]>,
     seed: u64,
+    /// With no `spreads`: the first key, behind which the others stand in their order, with gaps.
+    first: K,
     len: usize,
 }
 
-impl<K, V> Default for PerfectTable<K, V> {
+impl<K: Default, V> Default for PerfectTable<K, V> {
     fn default() -> Self {
-        Self { spreads: Box::default(), entries: Box::default(), seed: 0, len: 0 }
+        Self { spreads: Box::default(), entries: Box::default(), seed: 0, first: K::default(), len: 0 }
     }
 }
 
@@ -82,7 +109,7 @@ impl<K: Key + Default, V: Value> PerfectTable<K, V> {
     /// A table of entries whose keys differ. `name` is for the error.
     ///
     /// # Errors
-    /// [`BuildError::Collisions`] when no seed spreads them; [`BuildError::Table`] when there are too many.
+    /// [`BuildError::Table`] when no seed spreads them.
     pub(crate) fn build(name: &'static str, entries: &[(K, V)]) -> Result<Self, BuildError> {
         if entries.is_empty() {
             return Ok(Self::default());
@@ -90,7 +117,10 @@ impl<K: Key + Default, V: Value> PerfectTable<K, V> {
         if entries.len() >= 1 << 30 {
             return Err(BuildError::Table { table: name, limit: 1 << 30 });
         }
-        for attempt in 0..SEEDS {
+        if let Some(table) = Self::in_order(entries) {
+            return Ok(table);
+        }
+        for attempt in 0..8 {
             let seed = (attempt as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let places = entries.len() + (entries.len() / 4).max(1) * (1 + attempt / 2);
             let hashes: Vec<u64> = entries.iter().map(|(key, _)| hash(*key, seed)).collect();
@@ -100,10 +130,25 @@ impl<K: Key + Default, V: Value> PerfectTable<K, V> {
                     placed[place(*hash, spreads[group(*hash, spreads.len())], places)] =
                         Entry { key: *key, value: *value };
                 }
-                return Ok(Self { spreads, entries: placed, seed, len: entries.len() });
+                let len = entries.len();
+                return Ok(Self { spreads, entries: placed, seed, first: K::default(), len });
             }
         }
-        Err(BuildError::Collisions { table: name, entries: entries.len(), tries: SEEDS })
+        Err(BuildError::Table { table: name, limit: TRIES })
+    }
+
+    /// A table of keys that are close to each other.
+    fn in_order(entries: &[(K, V)]) -> Option<Self> {
+        let first = entries.iter().map(|(key, _)| *key).min()?;
+        let last = entries.iter().map(|(key, _)| key.behind(first)).max()?;
+        if last as usize / SPARSE >= entries.len() {
+            return None;
+        }
+        let mut placed = filled(Entry { key: K::default(), value: V::NONE }, last as usize + 1);
+        for (key, value) in entries {
+            placed[key.behind(first) as usize] = Entry { key: *key, value: *value };
+        }
+        Some(Self { spreads: Box::default(), entries: placed, seed: 0, first, len: entries.len() })
     }
 
     /// Whether it holds nothing; then it must not be asked.
@@ -124,6 +169,14 @@ impl<K: Key + Default, V: Value> PerfectTable<K, V> {
         places: &mut [u32; N],
         mut meanwhile: impl FnMut(usize),
     ) {
+        if self.spreads.is_empty() {
+            for (at, (found, key)) in places.iter_mut().zip(keys).enumerate().take(count) {
+                *found = self.place(*key);
+                prefetch(&self.entries[*found as usize]);
+                meanwhile(at);
+            }
+            return;
+        }
         // Loops of arithmetic alone, over all keys whatever `count` is, become vector instructions.
         let (mut hashes, mut groups) = ([0; N], [0; N]);
         for (hashed, key) in hashes.iter_mut().zip(keys) {
@@ -172,6 +225,9 @@ impl<K: Key + Default, V: Value> PerfectTable<K, V> {
 
     #[inline(always)]
     fn place(&self, key: K) -> u32 {
+        if self.spreads.is_empty() {
+            return key.behind(self.first).min(self.entries.len() as u32 - 1);
+        }
         let hash = hash(key, self.seed);
         place(hash, self.spreads[group(hash, self.spreads.len())], self.entries.len()) as u32
     }
@@ -270,7 +326,7 @@ impl<K: crate::cells::AsCell, V> PerfectTable<K, V> {
             .flat_map(|Entry { key, value: held }| std::iter::once(key.as_cell()).chain(value(held)));
         tables.push((name, entries.collect()));
         tables.push((name, each(&mut self.spreads)));
-        tables.push((name, vec![Cell::Long(&mut self.seed)]));
+        tables.push((name, vec![Cell::Long(&mut self.seed), self.first.as_cell()]));
     }
 }
 
@@ -317,6 +373,7 @@ mod tests {
     #[test]
     fn every_key_is_found_and_no_other() {
         check::<u32>(|at| at);
+        check::<u32>(|at| at.wrapping_mul(0x9e37_79b9));
         check::<u64>(|at| u64::from(at % 137) << 32 | u64::from(at / 137));
         check::<u128>(|at| u128::from(at) << 64 | u128::from(at % 3));
     }
@@ -325,8 +382,7 @@ mod tests {
     fn the_first_seed_spreads_what_policies_hold() {
         let pairs: Vec<(u64, u32)> = (0..200_000).map(|at| ((at % 997) << 32 | (at / 997 * 7), 0)).collect();
         assert_eq!(PerfectTable::build("pairs", &pairs).unwrap().seed, 0);
-        let subnets: Vec<(u32, u32)> =
-            (0..100_000).map(|at| ((10 << 24) + (at / 200 * 256) + at % 200, 0)).collect();
+        let subnets: Vec<(u32, u32)> = (0..100_000).map(|at| (at / 200 * 0x1_0100 + at % 200, 0)).collect();
         assert_eq!(PerfectTable::build("addresses", &subnets).unwrap().seed, 0);
     }
 
@@ -339,6 +395,6 @@ mod tests {
         };
         let entries: Vec<(u128, u32)> = (0..1000).map(|at| (meet(u64::from(at)), at)).collect();
         let refused = PerfectTable::<u128, u32>::build("test", &entries).unwrap_err();
-        assert!(matches!(refused, BuildError::Collisions { table: "test", entries: 1000, .. }), "{refused}");
+        assert!(matches!(refused, BuildError::Table { table: "test", .. }), "{refused}");
     }
 }

@@ -11,11 +11,15 @@ impl<K: address_trie::Key + perfect_table::Key + Default> AddressMap<K> {
         if self.hosts.is_empty() {
             return around;
         }
-        let mut blocks: Vec<K> = self.hosts.keys().filter(|key| block(*key) == *key).collect();
+        let last = block(K::MAX);
+        let mut blocks: Vec<K> = self.hosts.keys().filter(|number| *number <= last).collect();
         blocks.sort_unstable();
         blocks.dedup();
-        let addresses =
-            blocks.into_iter().flat_map(|first| first.point()..=first.point() | u128::from(BLOCK - 1));
+        let length = u128::from(BLOCK);
+        let addresses = blocks.into_iter().flat_map(|number| {
+            let first = number.point() * length;
+            first..=first + (length - 1)
+        });
         // What no way leads to is the trie's.
         let found = addresses.filter_map(|address| Some((address, self.checked(K::from_point(address))?)));
         let found: Vec<(u128, Option<u32>)> = found.collect();

@@ -17,21 +17,36 @@ pub(crate) fn prefetch<T>(place: &T) {
     let _ = place;
 }
 
-/// `len` times `value`, in huge pages where it is large and the kernel has some (madvise(2), `MADV_HUGEPAGE`).
+/// `len` times `value`, in huge pages where it is large and the kernel has some (madvise(2)).
 pub(crate) fn filled<T: Copy>(value: T, len: usize) -> Box<[T]> {
     let mut items: Vec<T> = Vec::with_capacity(len);
-    // Before the memory is touched for the first time: then it comes in huge pages at once.
-    advise(items.spare_capacity_mut());
+    // Memory that is touched for the first time comes in huge pages at once.
+    advise(items.spare_capacity_mut(), Advice::Huge);
     items.resize(len, value);
-    items.into_boxed_slice()
+    let mut items = items.into_boxed_slice();
+    // What a compile had used and freed before comes in the small pages that it had: they are joined now.
+    advise(&mut items, Advice::Collapse);
+    items
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Advice {
+    /// `MADV_HUGEPAGE`
+    Huge,
+    /// `MADV_COLLAPSE`, since Linux 6.1
+    Collapse,
 }
 
 /// Asks for huge pages where a slice of memory holds some of them whole.
-fn advise<T>(memory: &mut [std::mem::MaybeUninit<T>]) {
+fn advise<T>(memory: &mut [T], advice: Advice) {
     #[cfg(target_os = "linux")]
     {
         /// Of x86-64, and of other processors with pages of 4 KiB.
         const HUGE_PAGE: usize = 2 << 20;
+        let advice = match advice {
+            Advice::Huge => libc::MADV_HUGEPAGE,
+            Advice::Collapse => libc::MADV_COLLAPSE,
+        };
         let range = memory.as_mut_ptr_range();
         let first = range.start.addr().next_multiple_of(HUGE_PAGE);
         let end = range.end.addr() / HUGE_PAGE * HUGE_PAGE;
@@ -39,11 +54,11 @@ fn advise<T>(memory: &mut [std::mem::MaybeUninit<T>]) {
             let start = range.start.with_addr(first).cast();
             // SAFETY: the pages lie inside memory that the slice borrows, and the advice changes no byte of it. Where the
             // kernel refuses, nothing has changed.
-            unsafe { libc::madvise(start, end - first, libc::MADV_HUGEPAGE) };
+            unsafe { libc::madvise(start, end - first, advice) };
         }
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = memory;
+    let _ = (memory, advice);
 }
 
 #[cfg(test)]
