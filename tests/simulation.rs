@@ -16,8 +16,6 @@ mod fixtures;
 
 #[path = "simulation/answers.rs"]
 mod answers;
-#[path = "simulation/association.rs"]
-mod association;
 #[path = "simulation/cases.rs"]
 mod cases;
 #[path = "simulation/checker.rs"]
