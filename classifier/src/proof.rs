@@ -12,7 +12,7 @@
 //!    and a sweep over each family's addresses.
 //! 2. `parties`: everybody, in classes that neither policy nor object tells apart, once as sources and once as
 //!    destinations. `packets`: what can be at layer 4, likewise, in cells.
-//! 3. `pairs`: for each pair of classes the rules that apply (`items`), what the two gates then say of each cell
+//! 3. `pairs`: for each pair of classes (those that nothing names, column by column: `columns`) the rules that apply (`items`), what the two gates then say of each cell
 //!    (`gates`), and whether the object says the same (`answer`). Equal pairs are compared once.
 //! 4. `certificate`: digests of what was proved equal.
 //!
@@ -29,6 +29,7 @@
 
 mod answer;
 mod certificate;
+mod columns;
 #[cfg(test)]
 mod corruption;
 mod count;

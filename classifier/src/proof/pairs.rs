@@ -2,11 +2,13 @@
 //!
 //! For one source class after the other, the rules whose `from` it satisfies are dealt to the destination classes that
 //! satisfy their `to`. A pair is then its program in the object, its two owners and its list of rules, and most pairs
-//! are equal to one that was compared before. Cost: rules for each pair, and the distinct pairs times their rules.
+//! are equal to one that was compared before. Pairs that nothing names are compared by columns (`columns`).
+//! Cost: rules for each pair that they name, columns for each source, and the distinct pairs times their rules.
 
 use hashbrown::{HashMap, HashSet};
 
 use super::answer::Answer;
+use super::columns::Columns;
 use super::count::Count;
 use super::gates::{Ends, Judged};
 use super::items::{Items, Pieces};
@@ -42,6 +44,8 @@ pub(super) struct Pairs<'a, 'p> {
     items: Items<'a, 'p>,
     /// By destination class: the items that apply to the pair with the source class at hand.
     lists: Vec<Vec<u32>>,
+    /// The destination classes whose list is not empty.
+    dealt: Vec<u32>,
     known_lists: HashMap<Box<[u32]>, u32, ahash::RandomState>,
     /// By program; `None` where a lookup leaves its tables.
     programs: HashMap<Option<Program>, Says, ahash::RandomState>,
@@ -72,6 +76,7 @@ impl<'a, 'p> Pairs<'a, 'p> {
             packets,
             items: Items::new(source, packets),
             lists: vec![Vec::new(); parties.destinations.classes.len()],
+            dealt: Vec::new(),
             known_lists: HashMap::default(),
             programs: HashMap::default(),
             equal: HashSet::default(),
@@ -86,8 +91,9 @@ impl<'a, 'p> Pairs<'a, 'p> {
     /// At the first mismatch, or where the budget ends.
     pub(super) fn compare(&mut self, proof: &mut Proof, work: &mut Work) -> Result<(), Stopped> {
         let ranks_from = self.ranks_by_selector();
-        let (sources, destinations) = (&self.parties.sources, &self.parties.destinations);
-        for (source, class) in sources.classes.iter().enumerate() {
+        let mut columns = Columns::new(self.classifier, self.parties);
+        work.spend(columns.cost())?;
+        for (source, class) in self.parties.sources.classes.iter().enumerate() {
             work.spend(class.selectors.len())?;
             let leaving = class.selectors.iter().flat_map(|selector| &ranks_from[*selector as usize]);
             let mut ranks: Vec<u32> = leaving.copied().collect();
@@ -95,14 +101,15 @@ impl<'a, 'p> Pairs<'a, 'p> {
             for rank in ranks {
                 self.deal(class, rank, work)?;
             }
-            let mut done = 0;
-            let mut outcome = Ok(());
-            while done < destinations.classes.len() && outcome.is_ok() {
-                outcome = self.pair(Pair { source, destination: done }, proof, work);
-                done += usize::from(outcome.is_ok());
+            let dealt = std::mem::take(&mut self.dealt);
+            let standing = columns.standing_for_all(source, class, &dealt);
+            work.spend(columns.cost_of_a_source() + standing.len())?;
+            for destination in standing {
+                self.pair(Pair { source, destination: destination as usize }, proof, work)?;
             }
-            proof.count_pairs(class, &destinations.classes[..done]);
-            outcome?;
+            self.dealt = dealt;
+            self.dealt.clear();
+            proof.count_pairs(class, self.lists.len(), &columns.addresses);
         }
         Ok(())
     }
@@ -137,7 +144,11 @@ impl<'a, 'p> Pairs<'a, 'p> {
                     item = self.items.with_holes(rank, &lists);
                 }
             }
-            self.lists[*destination as usize].push(item);
+            let list = &mut self.lists[*destination as usize];
+            if list.is_empty() {
+                self.dealt.push(*destination);
+            }
+            list.push(item);
         }
         Ok(())
     }
@@ -281,13 +292,11 @@ impl From<Exhausted> for Differs {
 }
 
 impl Proof {
-    /// Counts the pairs of a source class with some destination classes.
-    fn count_pairs(&mut self, source: &Class, destinations: &[Class]) {
-        self.proved_pairs += destinations.len() as u64;
-        for family in [0, 1] {
-            let mut addresses = Count::ZERO;
-            destinations.iter().for_each(|class| addresses += class.weights[family]);
-            self.packets += source.weights[family].times(addresses).times(Count::power_of_two(LAYER4_BITS));
+    /// Counts the pairs of a source class with all destination classes, and these classes' addresses of each family.
+    fn count_pairs(&mut self, source: &Class, destinations: usize, addresses: &[Count; 2]) {
+        self.proved_pairs += destinations as u64;
+        for (from, to) in source.weights.iter().zip(addresses) {
+            self.packets += from.times(*to).times(Count::power_of_two(LAYER4_BITS));
         }
     }
 }

@@ -37,6 +37,14 @@ impl RuleTrie {
         self.programs.get(self.matrix.find(row, column)? as usize).copied()
     }
 
+    /// All pairs, source first, of which [`RuleTrie::program_between`] may read more than row and column; in order, each once.
+    pub(crate) fn pairs_by_themselves(&self) -> Vec<(u32, u32)> {
+        let mut pairs: Vec<u64> = self.pairs.keys().collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        pairs.into_iter().map(|pair| ((pair >> 32) as u32, pair as u32)).collect()
+    }
+
     /// [`RuleTrie::verdict`] for `count` classes from `first` on: tells where the verdict may change (counted from
     /// `first`), zero included. Cost: uniform parts of a pattern count once.
     pub(crate) fn verdicts(
