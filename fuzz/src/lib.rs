@@ -6,6 +6,8 @@
 mod answers;
 #[path = "../../tests/simulation/checker.rs"]
 mod checker;
+#[path = "../../tests/simulation/copies.rs"]
+mod copies;
 #[path = "../../tests/simulation/craft.rs"]
 mod craft;
 #[path = "../../tests/simulation/fuzzed.rs"]
