@@ -205,6 +205,7 @@ impl Checker {
             charged.map_err(|why| format!("{} sends {why}", sender.name))?;
         }
         self.model.passed(packet, &right, scene.moment)?;
+        let expected = if sender.id.or(host.id).is_some() { transform::by_trunk(expected) } else { expected };
         Ok(transform::fitted(&expected, packet, scene.rig.build.offloads[receiver]))
     }
 
