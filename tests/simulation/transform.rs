@@ -4,7 +4,7 @@
 use septum::port::Offloads;
 use septum_rules::mac::MacAddress;
 
-use crate::craft::{FIN, NETWORK, PSH, SCTP, TCP, UDP, VNET, fix_header_checksum, pseudo, sum};
+use crate::craft::{FIN, NETWORK, PSH, TCP, UDP, VNET, fix_header_checksum, pseudo, sum};
 use crate::view::Packet;
 
 /// RFC 3168.
@@ -67,19 +67,20 @@ pub(crate) fn fitted(frame: &[u8], packet: &Packet, offloads: Offloads) -> Vec<V
         return segments(frame, packet, offloads.checksum);
     }
     if is_partial && !offloads.checksum {
-        return vec![filled(frame, packet)];
+        return vec![filled(frame)];
     }
     vec![frame.to_vec()]
 }
 
 /// The frame with its partial checksum filled in.
-fn filled(frame: &[u8], packet: &Packet) -> Vec<u8> {
+fn filled(frame: &[u8]) -> Vec<u8> {
     let mut frame = frame.to_vec();
     let field = |at: usize| usize::from(u16::from_le_bytes([frame[at], frame[at + 1]]));
     let (start, offset) = (VNET + field(6), field(8));
     frame[0] &= !1;
     frame[6..12].fill(0);
-    if packet.protocol == SCTP && start == packet.transport {
+    // The place of SCTP's, which is a CRC: of the packet itself, or of one that it carries.
+    if offset == 8 {
         frame[start + 8..start + 12].fill(0);
         let crc = crc32c(&frame[start..]);
         frame[start + 8..start + 12].copy_from_slice(&crc.to_le_bytes());

@@ -127,6 +127,7 @@ fn own_place(protocol: Protocol) -> Option<u16> {
 fn is_behind_header(vnet: &VnetHeader, protocol: Protocol, extent: &Extent) -> bool {
     let carries_packets = protocol == Protocol::UDP || own_place(protocol).is_none();
     let start = usize::from(vnet.checksum_start);
-    let end_of_field = start + usize::from(vnet.checksum_offset) + 2;
+    let field = if vnet.checksum_offset == SCTP_CHECKSUM_OFFSET { 4 } else { 2 };
+    let end_of_field = start + usize::from(vnet.checksum_offset) + field;
     carries_packets && start >= extent.payload && end_of_field <= extent.end
 }
