@@ -4,10 +4,10 @@
 //! both ends.
 
 use std::fs;
-use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use super::limit::unsent;
+use super::limit::{unsent, while_sending};
 use super::report::Row;
 use super::stage::{Setting, Stage};
 use super::traffic::{Load, Sender, Size, sinks};
@@ -29,20 +29,14 @@ pub(super) fn measure(setting: Setting, wanted: usize) -> Result<Row, Failure> {
     let load = Load::fresh(stage.ends(), Size::Bytes(64));
     let sender = Sender::new(stage.ends(), vec![load]).map_err(unsent)?;
     let began = Instant::now();
-    let (connections, sent) = std::thread::scope(|scope| {
-        let sending = scope.spawn(|| sender.run(None));
+    let connections = while_sending(stage.ends(), &sender, |_| {
         let mut connections = 0;
         while connections < wanted && began.elapsed() < LONGEST {
-            std::thread::sleep(LOOK);
+            thread::sleep(LOOK);
             connections = stage.connections();
         }
-        sender.stop.store(true, Ordering::Relaxed);
-        (connections, sending.join())
-    });
-    match sent {
-        Ok(sent) => sent.map_err(unsent)?,
-        Err(_) => return Err(unsent(std::io::Error::other("the sender panicked"))),
-    }
+        Ok(connections)
+    })?;
     row.value("connections", connections as f64);
     row.value("resident_mib", resident());
     drop(sinks);
