@@ -8,6 +8,8 @@ mod forge;
 mod host;
 #[path = "support/lab.rs"]
 mod lab;
+#[path = "support/links.rs"]
+mod links;
 #[path = "support/namespace.rs"]
 mod namespace;
 #[path = "support/nobody.rs"]

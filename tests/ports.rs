@@ -1,5 +1,7 @@
 //! Ports against a real kernel: devices, namespaces, and the sandbox in which all of this runs.
 
+#[path = "support/links.rs"]
+mod links;
 #[path = "support/namespace.rs"]
 mod namespace;
 #[path = "support/nobody.rs"]

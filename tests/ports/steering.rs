@@ -6,28 +6,34 @@ use etherparse::PacketBuilder;
 use libtest_mimic::{Failed, Trial};
 use pnet::datalink::DataLinkSender;
 use septum::burst::{Burst, ETHERNET};
-use septum::port::{AnyQueue, PortQueue, Substitute};
+use septum::port::tap::TapQueue;
+use septum::port::{AnyQueue, Inside, Offloads, Port, PortQueue, Substitute};
+use septum::sys::namespace::NetworkNamespace;
 use septum::sys::steering::{Hook, program};
+use septum::sys::tun;
+use septum_rules::workload::PortSpec;
 
 use crate::devices::raw;
 use crate::namespace::needs_tun;
-use crate::ports::{Host, wait};
-
-const NAME: &str = "steering::both_directions_meet";
+use crate::ports::{Host, tap, wait};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let is_refused = program(Hook::Tap).is_none();
     if is_refused {
         eprintln!("skipped: steering programs, as this kernel takes none from this user");
     }
-    vec![needs_tun(Trial::test(NAME, both_directions_meet).with_ignored_flag(is_refused))]
+    let trials = [
+        Trial::test("steering::both_directions_meet", both_directions_meet),
+        Trial::test("steering::a_device_that_is_kept_loses_it", a_device_that_is_kept_loses_it),
+    ];
+    trials.map(|trial| needs_tun(trial.with_ignored_flag(is_refused))).into()
 }
 
 /// A device that frames are sent to, and what the switch has of it.
 struct Side {
     sender: Box<dyn DataLinkSender>,
     queues: Vec<AnyQueue>,
-    _host: Host,
+    _host: Option<Host>,
 }
 
 impl Side {
@@ -35,7 +41,13 @@ impl Side {
         let mut host = Host::new(1, "eth0", substitute)?;
         let queues = host.port.take_queues();
         let (sender, _) = raw(&host.namespace, "eth0")?;
-        Ok(Self { sender, queues, _host: host })
+        Ok(Self { sender, queues, _host: Some(host) })
+    }
+
+    /// A device that is there already, by these queues.
+    fn of(namespace: &NetworkNamespace, queues: Vec<AnyQueue>) -> Result<Self, Failed> {
+        let (sender, _) = raw(namespace, "eth0")?;
+        Ok(Self { sender, queues, _host: None })
     }
 
     /// The queue to which a frame comes that the workload sends.
@@ -94,5 +106,30 @@ fn both_directions_meet() -> Result<(), Failed> {
     }
     // The same every time: nothing of it is seeded.
     assert!(came.iter().all(|count| *count >= 32), "{came:?}");
+    Ok(())
+}
+
+fn a_device_that_is_kept_loses_it() -> Result<(), Failed> {
+    const FLOWS: std::ops::Range<u16> = 40_000..40_064;
+    let namespace = NetworkNamespace::anonymous()?;
+    let spec = PortSpec { persistent: true, ..tap("eth0") };
+    let inside = Inside { addresses: vec![("10.0.0.1".parse()?, 24)], ..Inside::default() };
+    let queues_of_flows = |mut side: Side| {
+        FLOWS
+            .map(|port| side.queue_of(&frame(true, false, (1, port), (2, 443))))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let mut port = Port::open_in(&spec, &namespace, &inside, 2, Substitute::Never)?;
+    let steered = queues_of_flows(Side::of(&namespace, port.take_queues())?)?;
+    drop(port);
+    // Somebody else's queues: the kernel spreads flows by a hash that it seeded, and agrees on all of them once in 2^64 times.
+    let attach = || -> std::io::Result<_> {
+        let queue = tun::open()?;
+        tun::attach(&queue, "eth0", false)?;
+        tun::set_header(&queue)?;
+        Ok(AnyQueue::Tap(TapQueue::new(queue, Offloads::NONE)))
+    };
+    let others = namespace.run(|| -> std::io::Result<_> { Ok(vec![attach()?, attach()?]) })??;
+    assert_ne!(queues_of_flows(Side::of(&namespace, others)?)?, steered);
     Ok(())
 }

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use septum::sys::namespace::NetworkNamespace;
-use septum::sys::netlink::Netlink;
 use septum_rules::load::{self, Input};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::host::{Host, PATIENCE};
+use crate::links;
 use crate::running::Running;
 
 /// A policy and its hosts.
@@ -155,8 +155,7 @@ impl Lab {
         // A device whose process has ended is taken apart a little later.
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let links = self.namespaces[name].run(|| Netlink::open()?.links())??;
-            let left: Vec<_> = links.iter().map(|link| &*link.name).filter(|link| *link != "lo").collect();
+            let left = links::added_to(&self.namespaces[name])?;
             if left.is_empty() {
                 return Ok(());
             }

@@ -56,6 +56,26 @@ impl PacketQueue {
         fanout: Option<Option<u16>>,
         private: bool,
     ) -> Result<(Self, Option<u16>), PortError> {
+        let socket = Self::socket(link)?;
+        let step = || PortError::step(&link.name, "share the frames of");
+        let program = fanout.and_then(|_| steering::program(Hook::Fanout));
+        let joined = fanout.map(|group| packet::join_fanout(socket.as_fd(), group, program)).transpose();
+        let (socket, group) = match (joined, fanout) {
+            (Ok(group), _) => (socket, group),
+            // Another socket, as this one may be in a group already that waits for its program.
+            (Err(error), Some(None)) if program.is_some() => {
+                steering::give_up(Hook::Fanout, &error);
+                let socket = Self::socket(link)?;
+                let group = packet::join_fanout(socket.as_fd(), None, None).map_err(step())?;
+                (socket, Some(group))
+            }
+            (Err(error), _) => return Err(step()(error)),
+        };
+        Ok((Self { socket, private, was_down: false, refusal_told: false, appetite: LEAST }, group))
+    }
+
+    /// A socket that hears all frames of the device.
+    fn socket(link: &Link) -> Result<OwnedFd, PortError> {
         let step = |step| PortError::step(&link.name, step);
         let socket = packet::open().map_err(step("open a packet socket for"))?;
         packet::configure(socket.as_fd()).map_err(step("set up the packet socket of"))?;
@@ -68,11 +88,7 @@ impl PacketQueue {
         }
         packet::set_promiscuous(socket.as_fd(), link.index).map_err(step("hear all frames of"))?;
         packet::bind(socket.as_fd(), link.index).map_err(step("bind a packet socket to"))?;
-        let group = fanout
-            .map(|group| packet::join_fanout(socket.as_fd(), group, steering::program(Hook::Fanout)))
-            .transpose();
-        let group = group.map_err(step("share the frames of"))?;
-        Ok((Self { socket, private, was_down: false, refusal_told: false, appetite: LEAST }, group))
+        Ok(socket)
     }
 
     fn is_gone(&self) -> bool {

@@ -33,6 +33,8 @@ pub struct TapQueue {
     appetite: usize,
     /// The driver takes operations that do not wait through io_uring.
     takes_batches: bool,
+    /// The device outlives the switch, and is not to keep the steering program.
+    unsteers: bool,
 }
 
 /// From so many frames on, one system call for all is cheaper than one each.
@@ -41,7 +43,7 @@ const BATCH: usize = 4;
 impl TapQueue {
     /// A queue from a descriptor that somebody else attached: not blocking, with the 12-byte header, little-endian.
     pub fn new(descriptor: OwnedFd, offloads: Offloads) -> Self {
-        Self { descriptor, offloads, refusal_told: false, appetite: 1, takes_batches: true }
+        Self { descriptor, offloads, refusal_told: false, appetite: 1, takes_batches: true, unsteers: false }
     }
 
     /// The same queue by a descriptor of its own.
@@ -113,6 +115,15 @@ impl TapQueue {
                 }
                 UndeliveredReason::DeviceRefused
             }
+        }
+    }
+}
+
+impl Drop for TapQueue {
+    fn drop(&mut self) {
+        if self.unsteers {
+            // A device that has gone meanwhile has nothing to lose.
+            let _ = tun::set_steering(&self.descriptor, None);
         }
     }
 }
@@ -192,12 +203,18 @@ pub(super) fn open(
         tun::set_header(queue).map_err(step("set the virtio header of"))?;
         offloads.uso &= tun::set_offload(queue).map_err(step("set the offloads of"))?;
     }
-    let first = &attached[0];
+    let mut attached: Vec<_> =
+        attached.into_iter().map(|descriptor| TapQueue::new(descriptor, offloads)).collect();
+    let outlives = existing.is_some() || spec.persistent;
     if queues > 1
         && let Some(program) = steering::program(Hook::Tap)
     {
-        tun::set_steering(first, program).map_err(step("steer the flows of"))?;
+        match tun::set_steering(&attached[0].descriptor, Some(program)) {
+            Ok(()) => attached[0].unsteers = outlives,
+            Err(error) => steering::give_up(Hook::Tap, &error),
+        }
     }
+    let first = &attached[0].descriptor;
     if let Some(user) = spec.owner {
         tun::set_owner(first, user).map_err(step("set the owner of"))?;
     }
@@ -224,9 +241,7 @@ pub(super) fn open(
         tun::set_persistent(first, true).map_err(step("keep"))?;
     }
 
-    let made = existing.is_none() && !spec.persistent;
-    let queues = attached.into_iter().map(|descriptor| TapQueue::new(descriptor, offloads)).collect();
-    Ok((queues, made.then(|| OwnedLink::new(netlink, link.index))))
+    Ok((attached, (!outlives).then(|| OwnedLink::new(netlink, link.index))))
 }
 
 fn adoptable(link: &Link) -> Result<(), PortError> {

@@ -15,6 +15,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where the kernel runs a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,20 +26,38 @@ pub enum Hook {
     Fanout,
 }
 
+/// The programs, where the kernel has taken them.
+static PROGRAMS: [OnceLock<Option<OwnedFd>>; 2] = [const { OnceLock::new() }; 2];
+/// Whether it has refused them since.
+static GIVEN_UP: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
+
 /// The program for a hook. `None` where the kernel refuses it, which is said once.
 pub fn program(hook: Hook) -> Option<BorrowedFd<'static>> {
-    static PROGRAMS: [OnceLock<Option<OwnedFd>>; 2] = [const { OnceLock::new() }; 2];
+    if GIVEN_UP[hook as usize].load(Ordering::Relaxed) {
+        return None;
+    }
     let loaded = PROGRAMS[hook as usize].get_or_init(|| match load(hook) {
         Ok(program) => Some(program),
         Err(error) => {
-            tracing::warn!(
-                %error,
-                "the kernel takes no steering program (it needs CAP_BPF): it spreads flows over workers by a hash of its own"
-            );
+            tell(&error);
             None
         }
     });
     loaded.as_ref().map(AsFd::as_fd)
+}
+
+/// Takes down that the kernel loads the program and does not run it at this hook (a TAP before Linux 4.16): from now on there is none.
+pub fn give_up(hook: Hook, error: &io::Error) {
+    if !GIVEN_UP[hook as usize].swap(true, Ordering::Relaxed) {
+        tell(error);
+    }
+}
+
+fn tell(error: &io::Error) {
+    tracing::warn!(
+        %error,
+        "the kernel takes no steering program (it needs CAP_BPF and Linux 4.16): it spreads flows over workers by a hash of its own"
+    );
 }
 
 /// `struct bpf_insn`.

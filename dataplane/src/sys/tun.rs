@@ -157,12 +157,12 @@ pub fn set_offload(queue: impl AsFd) -> io::Result<bool> {
     }
 }
 
-/// Has a program ([`super::steering`]) choose the queue of what comes in, for all queues of the device.
+/// Has a program ([`super::steering`]) choose the queue of what comes in, for all queues of the device; without one, the kernel does.
 ///
 /// # Errors
 /// What the driver says (`EINVAL` before Linux 4.16).
-pub fn set_steering(queue: impl AsFd, program: BorrowedFd<'_>) -> io::Result<()> {
-    let program = program.as_raw_fd();
+pub fn set_steering(queue: impl AsFd, program: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let program = program.map_or(-1, |program| program.as_raw_fd());
     // SAFETY: TUNSETSTEERINGEBPF reads one int through the pointer.
     check(unsafe { libc::ioctl(raw(&queue), code(TUNSETSTEERINGEBPF), &raw const program) })
 }
