@@ -1,4 +1,4 @@
-//! Identity mode: every workload an identity of its own, one to ten rules of several services from each to others. How long
+//! Identity mode: every workload an identity of its own, one to ten rules of two to nine services from each to others. How long
 //! a flow takes to its verdict, in bursts on one core: from its two addresses (`ipv4`, `ipv6`) and from its two identities
 //! (`known`, as where a switch has them from port and directory). Flows go over pairs that a rule names, uniformly
 //! (`pairs`) and by Zipf (`zipf`), and over all pairs, which hardly any rule names (`all`). Sizes, and the seconds of one

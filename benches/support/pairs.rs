@@ -161,9 +161,9 @@ fn list_of((from, to): (u32, u32)) -> usize {
     mix((from as usize) << 32 | to as usize) % LISTS
 }
 
-/// One to nine ports or port ranges of TCP and UDP, and ICMP echo: 5.7 on average.
+/// One to eight ports or port ranges of TCP and UDP, and ICMP echo: 5.7 services on average.
 fn services(list: usize) -> Vec<Service> {
-    let count = 1 + mix(list) % 8;
+    let count = 2 + mix(list) % 7;
     let mut services: Vec<Service> = (0..count)
         .map(|at| {
             let drawn = mix(list * 16 + at + 1);
