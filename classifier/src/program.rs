@@ -96,9 +96,19 @@ impl Painter {
         }
         let overruled = ends.overruled();
         let mut outcomes: Outcomes = Vec::new();
+        // Pieces take turns between few outcomes, mostly those of one rule and of none: they are not all looked up.
+        let mut latest: [Option<(Outcome, u32)>; 2] = [None; 2];
         for ((first, egress), ingress) in self.edges.iter().zip(&egress).zip(&ingress) {
             let outcome = Outcome { egress: *egress, ingress: *ingress, overruled };
-            let number = verdicts.number(outcome)?;
+            let known = latest.iter().flatten().find(|(known, _)| *known == outcome);
+            let number = match known {
+                Some((_, number)) => *number,
+                None => {
+                    let number = verdicts.number(outcome)?;
+                    latest = [Some((outcome, number)), latest[0]];
+                    number
+                }
+            };
             if outcomes.last().is_none_or(|(_, last)| *last != number) {
                 outcomes.push((*first, number));
             }

@@ -1,5 +1,7 @@
 //! Filters of one family to run-time tables. The stages are those of the essay in `filter`.
 
+use std::ops::Range;
+
 use hashbrown::HashMap;
 use septum_rules::proto::Service;
 
@@ -35,32 +37,7 @@ pub(super) struct Compiled<K> {
     pub(super) services: usize,
 }
 
-/// A cell's filter: row, column and rank in one word, so that sorting groups cells with their filters in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Application(u64);
-
-impl Application {
-    const FIELD: u32 = 20;
-    const RANK: u32 = 24;
-
-    fn new(row: u32, column: u32, rank: u32) -> Self {
-        Self(u64::from(row) << (Self::FIELD + Self::RANK) | u64::from(column) << Self::RANK | u64::from(rank))
-    }
-
-    fn row(self) -> u32 {
-        (self.0 >> (Self::FIELD + Self::RANK)) as u32
-    }
-
-    fn column(self) -> u32 {
-        (self.0 >> Self::RANK) as u32 & ((1 << Self::FIELD) - 1)
-    }
-
-    fn rank(self) -> u32 {
-        self.0 as u32 & ((1 << Self::RANK) - 1)
-    }
-}
-
-/// Rows and columns of one part, and its filters.
+/// Rows and columns of one part, and its filters, in order of rank.
 struct Part<'a> {
     rows: &'a Numbering,
     columns: &'a Numbering,
@@ -78,31 +55,64 @@ impl Part<'_> {
         left: &mut u64,
         limits: &FilterLimits,
     ) -> Result<Vec<PairEntry>, FilterError> {
-        let mut applications: Vec<Application> = Vec::new();
+        let rows_of = |filter: u32| self.rows.below(row_side.tree, row_side.nodes[filter as usize]);
+        let columns_of =
+            |filter: u32| self.columns.below(column_side.tree, column_side.nodes[filter as usize]);
         for filter in self.filters {
-            let at = *filter as usize;
-            let rows = self.rows.below(row_side.tree, row_side.nodes[at]);
-            let columns = self.columns.below(column_side.tree, column_side.nodes[at]);
-            let cells = rows.len() as u64 * columns.len() as u64;
+            let cells = rows_of(*filter).len() as u64 * columns_of(*filter).len() as u64;
             *left = left.checked_sub(cells).ok_or(FilterError::Applications {
                 applications: limits.applications + 1,
                 limit: limits.applications,
             })?;
-            for row in rows {
-                let rank = items[at].rank;
-                applications.extend(columns.clone().map(|column| Application::new(row, column, rank)));
-            }
         }
-        applications.sort_unstable();
-        let same_cell = |left: &Application, right: &Application| {
-            left.0 >> Application::RANK == right.0 >> Application::RANK
-        };
-        let mut cells = Vec::with_capacity(applications.len());
-        for list in applications.chunk_by(same_cell) {
-            let cell = programs.cell(list.iter().map(|application| application.rank()))?;
-            cells.push(PairEntry { row: list[0].row(), column: list[0].column(), cell });
+        let (starts, filters) = self.by_row(rows_of);
+        let mut lists: Vec<Vec<u32>> = vec![Vec::new(); self.columns.len() as usize + 1];
+        let mut filled: Vec<u32> = Vec::new();
+        let mut cells = Vec::new();
+        for (row, of_row) in (0..).zip(starts.windows(2)) {
+            for filter in &filters[of_row[0] as usize..of_row[1] as usize] {
+                for column in columns_of(*filter) {
+                    let list = &mut lists[column as usize];
+                    if list.is_empty() {
+                        filled.push(column);
+                    }
+                    list.push(items[*filter as usize].rank);
+                }
+            }
+            filled.sort_unstable();
+            // Neighbours often have one list: a filter holds the columns below its own.
+            let mut before: Option<(u32, u32)> = None;
+            for column in &filled {
+                let list = &lists[*column as usize];
+                let cell = match before {
+                    Some((like, cell)) if lists[like as usize] == *list => cell,
+                    _ => programs.cell(list)?,
+                };
+                before = Some((*column, cell));
+                cells.push(PairEntry { row, column: *column, cell });
+            }
+            filled.drain(..).for_each(|column| lists[column as usize].clear());
         }
         Ok(cells)
+    }
+
+    /// The filters of each row behind those of the row before, and by row where they begin.
+    fn by_row(&self, rows_of: impl Fn(u32) -> Range<u32>) -> (Vec<u32>, Vec<u32>) {
+        let mut starts = vec![0; self.rows.len() as usize + 2];
+        self.filters.iter().flat_map(|filter| rows_of(*filter)).for_each(|row| starts[row as usize + 1] += 1);
+        for row in 1..starts.len() {
+            starts[row] += starts[row - 1];
+        }
+        let mut next = starts.clone();
+        let mut filters = vec![0; starts[starts.len() - 1] as usize];
+        for filter in self.filters {
+            for row in rows_of(*filter) {
+                let next = &mut next[row as usize];
+                filters[*next as usize] = *filter;
+                *next += 1;
+            }
+        }
+        (starts, filters)
     }
 }
 

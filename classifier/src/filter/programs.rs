@@ -1,11 +1,10 @@
 //! Lists of filters to cells: what is left to decide once both addresses are known.
 //!
-//! A list is first shortened: a filter behind one whose service holds all of its own never matches. What is
+//! A list is first shortened: a filter whose service classes are all those of filters before it never matches. What is
 //! left is one filter, written into the cell itself, or a *program*: a pattern (by service class, a
 //! position) and a list (by position, a rank). Patterns know services, not ranks, and are shared by all lists of
 //! that shape.
 
-use septum_rules::port_range::PortRange;
 use septum_rules::proto::Service;
 
 use super::FilterError;
@@ -33,14 +32,8 @@ pub(super) struct Programs<'a> {
     programs: Vec<[u32; 2]>,
     kept: Vec<u32>,
     shape: Vec<u32>,
-}
-
-fn holds(outer: &Service, inner: &Service) -> bool {
-    let ports =
-        |outer: PortRange, inner: PortRange| outer.first() <= inner.first() && inner.last() <= outer.last();
-    (outer.protocol.is_none() || outer.protocol == inner.protocol)
-        && ports(outer.source, inner.source)
-        && ports(outer.destination, inner.destination)
+    /// The classes of the filters kept, a bit each.
+    taken: Vec<u64>,
 }
 
 /// Calls `write` for each class that some service of the shape has, last with the position of the first of them.
@@ -85,6 +78,7 @@ impl<'a> Programs<'a> {
             programs: vec![[0, 0]],
             kept: Vec::new(),
             shape: Vec::new(),
+            taken: vec![0; classes.count.div_ceil(64) as usize],
         }
     }
 
@@ -92,19 +86,8 @@ impl<'a> Programs<'a> {
     ///
     /// # Errors
     /// When a table is full.
-    pub(super) fn cell(&mut self, ranks: impl Iterator<Item = u32>) -> Result<u32, FilterError> {
-        self.kept.clear();
-        self.shape.clear();
-        for rank in ranks {
-            let service = self.service_of[rank as usize];
-            let own = &self.services[service as usize];
-            let mut before = self.shape.iter().rev();
-            if before.any(|known| *known == service || holds(&self.services[*known as usize], own)) {
-                continue;
-            }
-            self.kept.push(rank);
-            self.shape.push(service);
-        }
+    pub(super) fn cell(&mut self, ranks: &[u32]) -> Result<u32, FilterError> {
+        self.shorten(ranks);
         if let ([rank], [service]) = (&self.kept[..], &self.shape[..])
             && *service < self.service_limit
         {
@@ -134,6 +117,39 @@ impl<'a> Programs<'a> {
         }
         self.programs.push([self.pattern_of[shape as usize], start]);
         Ok(program)
+    }
+
+    /// Keeps the filters that some class is left for, and their services.
+    fn shorten(&mut self, ranks: &[u32]) {
+        self.kept.clear();
+        self.shape.clear();
+        if let [rank] = ranks {
+            self.kept.push(*rank);
+            self.shape.push(self.service_of[*rank as usize]);
+            return;
+        }
+        self.taken.fill(0);
+        // No service has class zero.
+        let mut left = self.classes.count - 1;
+        for rank in ranks {
+            let service = self.service_of[*rank as usize];
+            let mut gained = 0;
+            for (taken, own) in self.taken.iter_mut().zip(&self.classes.members[service as usize]) {
+                let new = own & !*taken;
+                if new != 0 {
+                    gained += new.count_ones();
+                    *taken |= own;
+                }
+            }
+            if gained > 0 {
+                self.kept.push(*rank);
+                self.shape.push(service);
+            }
+            left -= gained;
+            if left == 0 {
+                break;
+            }
+        }
     }
 
     /// Writes the present shape down class by class.

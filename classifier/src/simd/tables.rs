@@ -343,13 +343,17 @@ impl Tables {
         let all_cells = cells.rows.iter().chain(&cells.wide).chain(in_buckets);
         assert!(all_cells.copied().all(is_sound), "a cell leads outside its table");
         assert_eq!(pairs.buckets.len(), 1 << pairs.bucket_bits);
+        // Patterns are shared by many programs, and looked through once.
+        let patterns = cells.patterns.chunks_exact(classes as usize);
+        let last_positions: Vec<u8> =
+            patterns.map(|pattern| pattern.iter().copied().max().unwrap_or(0)).collect();
         for [pattern, list] in &cells.programs {
             if *pattern == Self::DIRECT {
                 assert!(*list as usize + classes as usize <= cells.lists.len(), "a list ends too early");
                 continue;
             }
-            let pattern = &cells.patterns[*pattern as usize..][..classes as usize];
-            let last = pattern.iter().copied().max().unwrap_or(0);
+            assert!(pattern.is_multiple_of(classes), "a pattern begins within another");
+            let last = last_positions[(pattern / classes) as usize];
             assert!(*list as usize + usize::from(last) < cells.lists.len(), "a list ends too early");
         }
         let has_wide = cells.wide.iter().any(|cell| *cell != 0);
