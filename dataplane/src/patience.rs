@@ -19,6 +19,17 @@ pub enum Wait {
     Sleep,
 }
 
+impl Wait {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Spin => "spin",
+            Self::Adaptive => "adaptive",
+            Self::Sleep => "sleep",
+        }
+    }
+}
+
 /// Looks to begin with; each takes some 0.3 microseconds.
 const FIRST: u32 = 24;
 /// Looks at the most.

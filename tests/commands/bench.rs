@@ -40,10 +40,10 @@ fn the_switch_is_held_against_the_copy_loop_by_turns() {
         return;
     };
     for value in [
-        "limit-frames,10,,,64,1,,ratio,",
-        "limit-tcp,10,,,,,1,placebo,",
-        "limit-round-trip,10,,,,,,added_p99_us,",
-        "limit-connections,10,,,,,,ratio,",
+        "limit-frames,10,,,,64,1,,ratio,",
+        "limit-tcp,10,,,,,,1,placebo,",
+        "limit-round-trip,10,,,,,,,added_p99_us,",
+        "limit-connections,10,,,,,,,ratio,",
     ] {
         assert!(ran.stdout.contains(value), "{value} in {}", ran.stdout);
     }
@@ -75,6 +75,21 @@ fn kinds_of_frames_are_held_against_those_of_one_connection() {
         // Of each kind some came through, or in where it is refused.
         assert!(row["other_per_s"].as_f64().is_some_and(|value| value > 0.0), "{row}");
     }
+}
+
+#[test]
+fn ways_to_wait_are_measured_one_after_the_other() {
+    let Some(ran) = bench(&["--wait", "adaptive,sleep", "--figure", "idle,round-trip", "-o", "json"]) else {
+        return;
+    };
+    let document = ran.json();
+    let figures = document["figures"].as_array().expect("an array");
+    let told: Vec<_> = figures.iter().map(|row| (row["wait"].as_str(), row["figure"].as_str())).collect();
+    let expected = ["adaptive", "sleep"]
+        .into_iter()
+        .flat_map(|wait| ["idle", "round-trip"].map(|figure| (Some(wait), Some(figure))));
+    assert_eq!(told, expected.collect::<Vec<_>>());
+    assert!(figures.iter().all(|row| row["cpu_percent"].is_f64()), "{document}");
 }
 
 #[test]

@@ -54,6 +54,8 @@ pub(super) enum Figure {
     Memory,
     /// With --limit: frames of other kinds, or among fewer rules, against those of one connection
     Contrasts,
+    /// What the switch takes while nothing is sent
+    Idle,
 }
 
 impl Figure {
@@ -69,6 +71,7 @@ impl Figure {
             Self::Ports => "ports",
             Self::Memory => "memory",
             Self::Contrasts => "contrasts",
+            Self::Idle => "idle",
         }
     }
 
@@ -81,6 +84,7 @@ impl Figure {
             Self::Ports => "bringing ports up and taking them down",
             Self::Memory => "opening connections for their memory",
             Self::Contrasts => "rotating over kinds of frames",
+            Self::Idle => "sending nothing",
         }
     }
 }
@@ -129,6 +133,7 @@ impl Plan {
                 row.value("round_trips", times.len() as f64);
             }
             Figure::Connections => row.value("per_s", connections(ends, duration)?),
+            Figure::Idle => thread::sleep(duration),
             // Of a switch of its own: [`super::many`], [`super::memory`], [`super::contrasts`].
             Figure::Ports | Figure::Memory | Figure::Contrasts => {}
         }

@@ -129,7 +129,7 @@ pub(super) fn measure(
             Figure::Contrasts => {
                 rows.extend(contrasts::measure(arguments, setting, progress, &hosts.ends, &mut bench)?);
             }
-            Figure::Ports | Figure::Memory => {}
+            Figure::Ports | Figure::Memory | Figure::Idle => {}
         }
     }
     Ok(rows)

@@ -17,7 +17,7 @@ const DISTANCES: [(usize, usize); 4] = [(1, 1), (7, 4), (61, 4), (251, 4)];
 /// What a datagram may take.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// What is on its way when the ports have come up, is not idleness: router and group messages of the hosts' stacks.
-const SETTLE: Duration = Duration::from_secs(2);
+pub(super) const SETTLE: Duration = Duration::from_secs(2);
 
 /// Brings everything up, waits for `duration`, lets the hosts talk, and takes everything down.
 pub(super) fn measure(setting: Setting, duration: Duration) -> Result<Row, Failure> {

@@ -25,7 +25,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
@@ -70,9 +71,9 @@ pub struct Arguments {
     /// How frames are read from TAP devices and written to them
     #[arg(long, value_enum, default_value_t = IoChoice::Auto, conflicts_with = "attach")]
     io: IoChoice,
-    /// How the switch's threads, or the copy loop, wait for frames
-    #[arg(long, value_enum, default_value_t, conflicts_with = "attach")]
-    wait: Wait,
+    /// How the switch's threads, or the copy loop, wait for frames; several are measured one after the other
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WAYS", default_value = "adaptive", conflicts_with_all = ["attach", "limit"])]
+    wait: Vec<Wait>,
     /// Search for the greatest rate of frames without loss (RFC 2544 section 26.1), instead of sending as fast as it goes
     #[arg(long)]
     lossless: bool,
@@ -131,10 +132,11 @@ fn seconds(text: &str) -> Result<f64, String> {
 pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let _ = limits::raise_open_files();
     if let Some(taps) = &arguments.copy_loop {
-        return copy_loop::run(&taps[0], &taps[1], arguments.io.io()?, arguments.wait);
+        let wait = arguments.wait.first().copied().unwrap_or_default();
+        return copy_loop::run(&taps[0], &taps[1], arguments.io.io()?, wait);
     }
     if let Some(namespaces) = &arguments.attach {
-        let own = [Figure::Ports, Figure::Memory, Figure::Contrasts];
+        let own = [Figure::Ports, Figure::Memory, Figure::Contrasts, Figure::Idle];
         if let Some(figure) = arguments.figure.iter().find(|figure| own.contains(figure)) {
             let reason = format_args!("`{}` is measured of a switch of its own only", figure.name());
             return Err(Failure::new(Failure::INPUT, reason).fix("leave --attach out, or this figure"));
@@ -163,13 +165,15 @@ fn perform(arguments: &Arguments) -> Result<u8, Failure> {
     let progress = Progress::new(arguments.output == Output::Text);
     let mut rows = Vec::new();
     for &rules in &arguments.rules {
-        for &ports in &arguments.ports {
+        for (&ports, &wait) in
+            arguments.ports.iter().flat_map(|ports| arguments.wait.iter().map(move |wait| (ports, wait)))
+        {
             let setting = Setting {
                 rules,
                 ports,
                 workers: arguments.workers,
                 io: arguments.io.io()?,
-                wait: arguments.wait,
+                wait,
                 flows: arguments.flows.iter().copied().max().unwrap_or(1),
                 talk: false,
                 pairs: false,
@@ -212,22 +216,26 @@ fn measure(
     let duration = Duration::from_secs_f64(arguments.seconds);
     for plan in plans(arguments) {
         let work = || {
-            let cpu = switch.map(|(stage, _)| (stage, stage.cpu(), stage.received()));
+            if plan.figure == Figure::Idle {
+                thread::sleep(many::SETTLE);
+            }
+            let cpu = switch.map(|(stage, _)| (stage, Instant::now(), stage.cpu(), stage.received()));
             let mut row = plan.measure(ends, duration, arguments.lossless).map_err(|error| {
                 let reason = format_args!("{} cannot be measured", plan.figure.name());
                 Failure::because(Failure::ENVIRONMENT, reason, &error)
             })?;
-            if let Some((stage, cpu, received)) = cpu {
-                let frames = stage.received() - received;
-                if frames > 0 {
-                    let spent = (stage.cpu() - cpu).as_nanos() as f64;
-                    row.value("cpu_ns_per_frame", spent / frames as f64);
+            if let Some((stage, began, cpu, received)) = cpu {
+                let (spent, frames) = (stage.cpu() - cpu, stage.received() - received);
+                row.value("cpu_percent", 100.0 * spent.as_secs_f64() / began.elapsed().as_secs_f64());
+                if frames > 0 && plan.figure != Figure::Idle {
+                    row.value("cpu_ns_per_frame", spent.as_nanos() as f64 / frames as f64);
                 }
             }
             if let Some((_, setting)) = switch {
                 row.parameter("rules", setting.rules);
                 row.parameter("ports", setting.ports);
                 row.parameter("workers", setting.workers);
+                row.parameter("wait", setting.wait.name());
             }
             Ok::<_, Failure>(row)
         };
@@ -248,7 +256,7 @@ fn plans(arguments: &Arguments) -> Vec<Plan> {
                 }
             }
             Figure::Tcp => plans.extend(arguments.streams.iter().map(|&streams| Plan { streams, ..plan })),
-            Figure::RoundTrip | Figure::Connections => plans.push(plan),
+            Figure::RoundTrip | Figure::Connections | Figure::Idle => plans.push(plan),
             Figure::Ports | Figure::Memory | Figure::Contrasts => {}
         }
     }

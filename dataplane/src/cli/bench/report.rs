@@ -73,7 +73,7 @@ pub(super) fn json(rows: &[Row]) -> String {
 
 /// A line a value.
 pub(super) fn csv(rows: &[Row]) -> String {
-    const PARAMETERS: [&str; 6] = ["rules", "ports", "workers", "size", "flows", "streams"];
+    const PARAMETERS: [&str; 7] = ["rules", "ports", "workers", "wait", "size", "flows", "streams"];
     let mut text = format!("figure,{},value_of,value\n", PARAMETERS.join(","));
     for row in rows {
         let own = |name: &&str| {
@@ -110,6 +110,7 @@ pub(super) fn words(name: &str) -> &str {
         "p999_us" => "us at p99.9",
         "round_trips" => "round trips",
         "per_s" => "connections/s",
+        "cpu_percent" => "% of a processor that the switch's threads take",
         "cpu_ns_per_frame" => "ns of the switch's processor time a frame, system calls included",
         "ratio" => "of what took turns with it (median of the turns)",
         "placebo" => "that against itself: how far the ratio can be trusted",
@@ -152,7 +153,7 @@ mod tests {
         row.value("delivered_per_s", 1_234_567.0);
         let rows = [row];
         assert!(text(&rows).contains("1.23 M  frames/s delivered"));
-        assert!(csv(&rows).ends_with("frames,,,,imix,10,,delivered_per_s,1234567\n"));
+        assert!(csv(&rows).ends_with("frames,,,,,imix,10,,delivered_per_s,1234567\n"));
         let document: Value = serde_json::from_str(&json(&rows)).unwrap();
         assert_eq!(document["figures"][0]["flows"], 10);
         assert_eq!(document["figures"][0]["delivered_per_s"], 1_234_567.0);
