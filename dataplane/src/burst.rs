@@ -12,7 +12,7 @@ use std::os::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use crate::sys::pages::Pages;
-use crate::sys::uring::Ring;
+use crate::sys::uring::{Place, Ring};
 use crate::wire::vnet_hdr::VnetHeader;
 
 /// The most frames of one burst.
@@ -65,18 +65,31 @@ impl Burst {
         Ok(registered)
     }
 
+    /// From now on devices are read and written one by one; the ring holds none of them open any more.
+    pub fn end_ring(&mut self) {
+        self.ring = None;
+    }
+
+    /// Has the ring let go of a device, which it else holds open.
+    pub fn forget(&mut self, place: &mut Place) {
+        if let Some(ring) = &mut self.ring {
+            ring.get_mut().forget(place);
+        }
+    }
+
     /// Reads up to `most` frames into the free slots in one system call. `None` where there is no ring. Gives how many came, and
-    /// what the first read said that gave none.
+    /// what the first read said that gave none. `place` is the device's own: see [`Burst::forget`].
     pub fn read_batch(
         &mut self,
         descriptor: BorrowedFd<'_>,
+        place: &mut Place,
         most: usize,
     ) -> Option<(usize, Result<(), Errno>)> {
         // Out of the way: its results are its own memory.
         let mut ring = self.ring.take()?;
         let first = self.count;
         let most = most.min(BURST - first);
-        let done = ring.get_mut().read(descriptor, &mut self.memory[first * SLOT..], SLOT, most);
+        let done = ring.get_mut().read(descriptor, place, &mut self.memory[first * SLOT..], SLOT, most);
         let mut end = Ok(());
         for (index, done) in done.iter().enumerate() {
             match done.result() {
@@ -232,16 +245,17 @@ impl<'a> Frames<'a> {
     }
 
     /// Writes all of them in one system call, and hands to `each` a frame's bytes and what its write said, in order. False where
-    /// there is no ring; then nothing was written.
+    /// there is no ring; then nothing was written. `place` is the device's own: see [`Burst::forget`].
     pub fn write_batch(
         &self,
         descriptor: BorrowedFd<'_>,
+        place: &mut Place,
         mut each: impl FnMut(usize, Result<usize, Errno>),
     ) -> bool {
         let Some(ring) = &self.burst.ring else { return false };
         let mut ring = ring.borrow_mut();
         let ranges = self.indices.iter().map(|index| self.burst.range(usize::from(*index)));
-        let done = ring.write(descriptor, &self.burst.memory, ranges.clone());
+        let done = ring.write(descriptor, place, &self.burst.memory, ranges.clone());
         ranges.zip(done).for_each(|(range, done)| each(range.len(), done.result()));
         true
     }

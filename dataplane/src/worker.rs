@@ -179,6 +179,7 @@ impl<Q: PortQueue + Send + 'static> Worker<Q> {
                 self.sweep();
             }
             if is_told && !self.obey() {
+                self.burst.end_ring();
                 return close_all(self.queues.take().collect());
             }
             let mut worked = false;
@@ -280,7 +281,8 @@ impl<Q: PortQueue + Send + 'static> Worker<Q> {
     fn detach(&mut self, port: PortId) {
         self.unpolled.retain(|other| *other != port);
         self.ready.retain(|other| *other != port);
-        let Some(queue) = self.queues.detach(port) else { return };
+        let Some(mut queue) = self.queues.detach(port) else { return };
+        queue.leave(&mut self.burst);
         if let Some(descriptor) = queue.descriptor() {
             // Closing does it too, unless the descriptor was duplicated.
             let _ = epoll::delete(&self.epoll, descriptor);

@@ -90,4 +90,12 @@ impl PortQueue for AnyQueue {
             Self::Memory(queue) => queue.offloads(),
         }
     }
+
+    fn leave(&mut self, burst: &mut Burst) {
+        match self {
+            Self::Tap(queue) => queue.leave(burst),
+            Self::SendOnly(other) => other.queue.leave(burst),
+            Self::Packet(_) | Self::Datagram(_) | Self::Memory(_) => {}
+        }
+    }
 }

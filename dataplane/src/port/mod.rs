@@ -50,6 +50,10 @@ pub trait PortQueue {
 
     /// What the far side takes unfinished.
     fn offloads(&self) -> Offloads;
+
+    /// Parts with the burst that it was read into and written from: before it is closed, else its device stays open as long as the
+    /// burst has its ring.
+    fn leave(&mut self, _burst: &mut Burst) {}
 }
 
 /// The device behind a port has disappeared (deleted, or its namespace with it).

@@ -22,6 +22,7 @@ use crate::drop_reason::UndeliveredReason;
 use crate::sys::netlink::{Link, Netlink};
 use crate::sys::steering::{self, Hook};
 use crate::sys::tun;
+use crate::sys::uring::Place;
 
 /// One queue of a TAP device.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct TapQueue {
     appetite: usize,
     /// The driver takes operations that do not wait through io_uring.
     takes_batches: bool,
+    /// Where the burst's ring has it.
+    place: Place,
     /// The device outlives the switch, and is not to keep the steering program.
     unsteers: bool,
 }
@@ -43,7 +46,15 @@ const BATCH: usize = 4;
 impl TapQueue {
     /// A queue from a descriptor that somebody else attached: not blocking, with the 12-byte header, little-endian.
     pub fn new(descriptor: OwnedFd, offloads: Offloads) -> Self {
-        Self { descriptor, offloads, refusal_told: false, appetite: 1, takes_batches: true, unsteers: false }
+        Self {
+            descriptor,
+            offloads,
+            refusal_told: false,
+            appetite: 1,
+            takes_batches: true,
+            place: Place::default(),
+            unsteers: false,
+        }
     }
 
     /// The same queue by a descriptor of its own.
@@ -61,7 +72,7 @@ impl TapQueue {
         }
         // Super-frames fill the byte budget long before the slots.
         let room = burst.room_for(self.appetite)?;
-        let (count, end) = burst.read_batch(self.descriptor.as_fd(), room)?;
+        let (count, end) = burst.read_batch(self.descriptor.as_fd(), &mut self.place, room)?;
         self.appetite = if count == room { room * 4 } else { count + 1 };
         if end == Err(Errno::OPNOTSUPP) {
             self.takes_batches = false;
@@ -74,7 +85,7 @@ impl TapQueue {
     fn transmit_batch(&mut self, frames: Frames<'_>, outcome: &mut TransmitOutcome) -> bool {
         let mut refused = [Ok(()); BURST];
         let mut at = 0;
-        let is_written = frames.write_batch(self.descriptor.as_fd(), |length, written| {
+        let is_written = frames.write_batch(self.descriptor.as_fd(), &mut self.place, |length, written| {
             match written {
                 Ok(_) => outcome.sent(length),
                 Err(error) => refused[at] = Err(error),
@@ -167,6 +178,10 @@ impl PortQueue for TapQueue {
 
     fn offloads(&self) -> Offloads {
         self.offloads
+    }
+
+    fn leave(&mut self, burst: &mut Burst) {
+        burst.forget(&mut self.place);
     }
 }
 
