@@ -21,8 +21,8 @@ use policies::{packets, parties, policy, rule, today};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use random::{Random, part_of, runner, size};
-use septum_classifier::update::{Change, UpdateError, Updater};
-use septum_classifier::{Classifier, VerdictEntry};
+use septum_classifier::update::{Change, UpdateError, UpdateLimits, Updater};
+use septum_classifier::{Classifier, Limits, VerdictEntry};
 use septum_rules::endpoint::Party;
 use septum_rules::identity::{RuleId, WorkloadId};
 use septum_rules::oracle::Oracle;
@@ -49,10 +49,7 @@ impl Changes<'_> {
             (rule.from, rule.to, rule.except) = (like.from.clone(), like.to.clone(), like.except.clone());
         }
         if self.random.below(4) == 0 {
-            let name = policy.workloads[self.random.below(policy.workloads.len())].name.clone();
-            let operator = Operator::In(vec![name]);
-            let named = LabelExpression { requirements: vec![Requirement { key: "name".into(), operator }] };
-            rule.to = Selector { alternatives: vec![Alternative::Labels(named)] };
+            rule.to = named(policy, self.random.below(policy.workloads.len()), Vec::new());
         }
         rule
     }
@@ -94,6 +91,13 @@ impl Changes<'_> {
             }
         }
     }
+}
+
+/// One workload, by its name, if it meets some more requirements.
+fn named(policy: &Policy, workload: usize, mut requirements: Vec<Requirement>) -> Selector {
+    let operator = Operator::In(vec![policy.workloads[workload].name.clone()]);
+    requirements.push(Requirement { key: "name".into(), operator });
+    Selector { alternatives: vec![Alternative::Labels(LabelExpression { requirements })] }
 }
 
 /// Some of all packets between some of all parties.
@@ -230,5 +234,68 @@ fn a_change_that_is_refused_changes_nothing() {
     let nobody = Change::SetAddresses(WorkloadId(99), Vec::new());
     assert_eq!(updater.apply(nobody), Err(UpdateError::Unknown("workload")));
     assert_eq!(updater.classifier().changes(), 0);
+    check(&updater, &mut Random::new(&mut runner), 2_000);
+}
+
+/// Of a change that is given up halfway something may stay behind, as long as no object says so.
+#[test]
+fn changes_that_are_given_up_leave_nothing_behind() {
+    let bounds =
+        UpdateLimits { touched_pairs: 24, touched_rules: 96, split_workloads: 1, cells: 24, overlay: 60 };
+    let mut runner = runner(5);
+    let (mut done, mut given_up) = (0, 0);
+    while done < 3_000 {
+        let first = policy().new_tree(&mut runner).expect("a policy").current();
+        let mut random = Random::new(&mut runner);
+        let mut updater =
+            Updater::with_limits(first, today(), Limits::default(), bounds).expect("within limits");
+        let mut changes = Changes { random: Random::new(&mut runner), runner: &mut runner, number: 0 };
+        for _ in 0..150 {
+            done += 1;
+            match updater.apply(changes.next(updater.policy())) {
+                Ok(_) | Err(UpdateError::AddressTaken(_)) => {}
+                Err(UpdateError::NeedsCompile(why)) => {
+                    given_up += 1;
+                    if why.contains("since the last compile") {
+                        updater.compile().expect("within limits");
+                    }
+                }
+                Err(error) => panic!("{error}"),
+            }
+            if done % 10 == 0 {
+                check(&updater, &mut random, 60);
+            }
+        }
+    }
+    eprintln!("{given_up} of {done} given up");
+    assert!(given_up * 10 > done && given_up * 4 < done * 3, "{given_up} of {done} given up");
+}
+
+/// No room for the labels of those whom a new rule tells apart: said, not met with a panic.
+#[test]
+fn a_limit_of_the_compile_holds_for_updates() {
+    let mut runner = runner(7);
+    let policy = policy().new_tree(&mut runner).expect("a policy").current();
+    let limited = |set_entries| {
+        let limits = Limits { set_entries, ..Limits::default() };
+        Updater::with_limits(policy.clone(), today(), limits, UpdateLimits::default()).ok()
+    };
+    let mut updater = (1..10_000).find_map(limited).expect("some limit is enough");
+    let like = rule().new_tree(&mut runner).expect("a rule").current();
+    let mut add = |number: usize| {
+        let is_new =
+            Requirement { key: "segment".into(), operator: Operator::NotIn(vec![number.to_string().into()]) };
+        let to = named(&policy, 0, vec![is_new]);
+        updater.apply(Change::AddRule(Rule {
+            name: number.to_string().into(),
+            to,
+            expires: None,
+            ..like.clone()
+        }))
+    };
+    let full = (0..1_000).find(|number| add(*number).is_err()).expect("each takes some room");
+    let error = add(full).expect_err("the last one was not finished");
+    assert_eq!(error, UpdateError::NeedsCompile("an earlier change was not finished"));
+    assert_eq!(updater.classifier().changes(), full as u32);
     check(&updater, &mut Random::new(&mut runner), 2_000);
 }

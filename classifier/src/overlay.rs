@@ -73,6 +73,11 @@ impl Overlay {
         }
     }
 
+    /// Whether lookups say the same of two identities, whatever the other end.
+    pub(crate) fn is_alike(&self, one: u32, other: u32) -> bool {
+        self.twin(one) == self.twin(other) && self.pairs.is_alike(one, other)
+    }
+
     /// Of an entry of `verdicts`.
     pub(crate) fn decision(&self, entry: &VerdictEntry) -> Decision {
         let gate = |gate: GateEntry| GateDecision {
@@ -94,6 +99,7 @@ impl Overlay {
             + self.identities.memory()
             + self.pairs.memory()
             + self.verdicts.memory()
+            + self.audited_rules.memory()
     }
 }
 
@@ -121,7 +127,7 @@ impl Classifier {
         &self,
         source: IdentityId,
         destination: IdentityId,
-    ) -> Option<&Arc<PairProgram>> {
+    ) -> Option<&PairProgram> {
         self.overlay.as_ref()?.pairs.get(source.0, destination.0)
     }
 

@@ -25,6 +25,7 @@ mod address;
 mod asked;
 mod claims;
 mod identity_index;
+mod network_index;
 mod pair;
 mod region_proof;
 mod repaint;
@@ -46,6 +47,8 @@ use septum_rules::workload::Workload;
 use self::asked::LabelsAsked;
 use self::claims::Claims;
 use self::identity_index::IdentityIndex;
+use self::network_index::NetworkIndex;
+use self::rule::Split;
 use self::rule_index::RuleIndex;
 use crate::overlay::Overlay;
 use crate::{BuildError, Builder, Classifier, Limits, Witness};
@@ -155,12 +158,16 @@ pub struct Updater {
     /// By identity: the sources of the overlay's pairs of which it is the destination.
     sources_of: HashMap<u32, Vec<u32>, ahash::RandomState>,
     identities: IdentityIndex,
+    networks: NetworkIndex,
     rules: RuleIndex,
     labels_asked: LabelsAsked,
     claims: Claims,
     names: HashSet<Arc<str>, ahash::RandomState>,
     /// Rules in force that expire, by the first day on which they are not.
     expiries: BTreeMap<Date, u32>,
+    /// Who was told apart since the last object, and is not proved yet.
+    split: Vec<Split>,
+    /// A change was made by halves: a compile is due.
     spoiled: bool,
 }
 
@@ -189,6 +196,7 @@ impl Updater {
         policy.workloads.reserve(bounds.overlay.min(1 << 10));
         let (current, kept) = Builder::new(&policy, now).limits(limits).build_kept()?;
         let mut identities = IdentityIndex::new(&policy, kept);
+        let networks = NetworkIndex::new(&policy, &identities.alternatives);
         let rules = RuleIndex::new(&policy, now, &identities);
         let claims = Claims::of(&policy);
         identities.add_members(&policy, &current, &claims);
@@ -201,7 +209,6 @@ impl Updater {
         let rule_names = policy.rules.iter().map(|rule| Arc::clone(&rule.name));
         let names = rule_names.chain(policy.workloads.iter().map(|it| workload_name(&it.name))).collect();
         let overlay = Overlay::new(&current.tables);
-        let spoiled = false;
         Ok(Self {
             policy,
             now,
@@ -212,12 +219,14 @@ impl Updater {
             overlay,
             sources_of: HashMap::default(),
             identities,
+            networks,
             rules,
             labels_asked: LabelsAsked::default(),
             claims,
             names,
             expiries,
-            spoiled,
+            split: Vec::new(),
+            spoiled: false,
         })
     }
 
@@ -237,7 +246,7 @@ impl Updater {
     /// [`UpdateError`]; nothing has changed then (but see there).
     pub fn apply(&mut self, change: Change) -> Result<Updated, UpdateError> {
         if self.spoiled {
-            return Err(UpdateError::NeedsCompile("an earlier change could not be proved"));
+            return Err(UpdateError::NeedsCompile("an earlier change was not finished"));
         }
         self.check(&change)?;
         if self.overlay_is_full() {
@@ -309,7 +318,9 @@ impl Updater {
             overlay.workloads.len(),
             overlay.identities.len(),
             overlay.pairs.len(),
+            overlay.pairs.program_count(),
             overlay.verdicts.len(),
+            overlay.audited_rules.len(),
         ];
         most.into_iter().chain([overlay.changes as usize]).any(|entries| entries > self.bounds.overlay)
     }

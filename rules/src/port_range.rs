@@ -61,14 +61,21 @@ impl PortRange {
 
 /// Where the stretches of ports begin that no range divides: in order, the first at zero.
 pub fn edges(ranges: impl IntoIterator<Item = PortRange>) -> Vec<u16> {
-    let mut firsts = vec![0];
+    let mut firsts = Vec::new();
+    edges_into(ranges, &mut firsts);
+    firsts
+}
+
+/// [`edges`], into a buffer that is used again.
+pub fn edges_into(ranges: impl IntoIterator<Item = PortRange>, firsts: &mut Vec<u16>) {
+    firsts.clear();
+    firsts.push(0);
     for range in ranges {
         firsts.push(range.first);
         firsts.extend(range.last.checked_add(1));
     }
     firsts.sort_unstable();
     firsts.dedup();
-    firsts
 }
 
 impl fmt::Display for PortRange {

@@ -126,6 +126,7 @@ impl Updater {
             let wanted = Identity { networks: self.networks_at(address), ..kind };
             changed.push((party, address, self.identities.number_of(&wanted).ok_or(NEW_KIND)?));
         }
+        self.prove_split()?;
         for (party, address, identity) in &changed {
             self.overlay.addresses.insert(*address, *identity);
             self.identities.members[*identity as usize].push(*party);
@@ -171,5 +172,5 @@ impl Updater {
 }
 
 /// What a workload may speak from that is no address of its own.
-const WITHOUT: [Option<IpAddr>; 3] =
+pub(super) const WITHOUT: [Option<IpAddr>; 3] =
     [None, Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED))];

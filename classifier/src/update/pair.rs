@@ -1,12 +1,13 @@
 //! What a pair of identities does with layer 4, from the rules that apply to it.
 
 use std::cmp::Ordering;
+use std::mem::take;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use septum_rules::identity::{RuleId, SegmentId};
 use septum_rules::policy::Policy;
-use septum_rules::port_range::edges;
+use septum_rules::port_range::edges_into;
 use septum_rules::proto::{Layer4, Protocol, Service};
 use septum_rules::rule::{Action, Except, Rule, Tier};
 use septum_rules::verdict::{Decider, Gate, Refusal};
@@ -14,7 +15,7 @@ use septum_rules::verdict::{Decider, Gate, Refusal};
 use super::UpdateError;
 use crate::GateEntry;
 use crate::identities::{Identity, Kind};
-use crate::overlay::{Overlay, PairProgram, PairProgramBuild};
+use crate::overlay::{Overlay, PairProgramBuild};
 use crate::verdict_table::{Outcome, entry};
 
 /// Both ends of a pair, as far as gates differ by them.
@@ -65,7 +66,7 @@ impl<'p> Item<'p> {
         self.rule.evaluation_order(other.rule).then(self.id.cmp(&other.id))
     }
 
-    fn services(&self) -> impl Iterator<Item = &Service> {
+    fn services(&self) -> impl Iterator<Item = &'p Service> {
         self.rule.services.iter().chain(self.holes.iter().flat_map(|hole| &hole.services))
     }
 
@@ -75,7 +76,7 @@ impl<'p> Item<'p> {
     }
 }
 
-/// Makes programs, and puts the verdicts in which they end into an overlay.
+/// Makes programs, and puts the verdicts in which they end into an overlay; keeps its buffers.
 pub(super) struct Verdicts<'a> {
     policy: &'a Policy,
     overlay: &'a mut Overlay,
@@ -85,6 +86,11 @@ pub(super) struct Verdicts<'a> {
     /// Those of the program at hand that were met last; few, so that looking through them takes less than a hash.
     recent: Vec<(Outcome, u32)>,
     build: PairProgramBuild,
+    services: Vec<&'a Service>,
+    /// Those that services name.
+    protocols: Vec<Protocol>,
+    /// Where intervals of source and destination ports begin, of the protocol at hand.
+    ports: [Vec<u16>; 2],
 }
 
 /// Outcomes of one program that are looked through.
@@ -99,38 +105,44 @@ impl<'a> Verdicts<'a> {
             audited_rules: HashMap::default(),
             recent: Vec::with_capacity(RECENT),
             build: PairProgramBuild::default(),
+            services: Vec::new(),
+            protocols: Vec::new(),
+            ports: [Vec::new(), Vec::new()],
         }
     }
 
-    /// The program of a pair; `items` are in the order of evaluation.
+    /// The number of a program for a pair; `items` are in the order of evaluation.
     pub(super) fn program(
         &mut self,
         ends: Ends,
-        items: &[Item<'_>],
+        items: &[Item<'a>],
         most_cells: usize,
-    ) -> Result<PairProgram, UpdateError> {
-        let services = || items.iter().flat_map(Item::services);
-        let mut named: Vec<Protocol> = services().filter_map(|service| service.protocol).collect();
-        named.sort_unstable();
-        named.dedup();
-        let unnamed = (0..=u8::MAX).rev().map(Protocol).find(|protocol| !named.contains(protocol));
-        let protocols = named.iter().map(|protocol| (Some(*protocol), *protocol));
+    ) -> Result<u32, UpdateError> {
+        let (mut services, mut protocols) = (take(&mut self.services), take(&mut self.protocols));
+        let (mut ports, mut build) = (take(&mut self.ports), take(&mut self.build));
+        services.clear();
+        protocols.clear();
+        services.extend(items.iter().flat_map(Item::services));
+        protocols.extend(services.iter().filter_map(|service| service.protocol));
+        protocols.sort_unstable();
+        protocols.dedup();
+        let unnamed = (0..=u8::MAX).rev().map(Protocol).find(|protocol| !protocols.contains(protocol));
+        let named = protocols.iter().map(|protocol| (Some(*protocol), *protocol));
         let rest = (None, unnamed.unwrap_or_default());
         // Most pairs have like gates and rules that stand at both: then one gate is enough.
         let is_like = ends.egress == ends.ingress && items.iter().all(|item| item.rule.side.is_none());
-        let mut build = std::mem::take(&mut self.build);
         self.recent.clear();
         let mut cells = 0;
-        for (protocol, shown) in protocols.chain([rest]) {
-            let speaking =
-                || services().filter(|service| service.protocol.is_none() || service.protocol == protocol);
-            let sources = edges(speaking().map(|service| service.source));
-            let destinations = edges(speaking().map(|service| service.destination));
+        for (protocol, shown) in named.chain([rest]) {
+            let speaking = || services.iter().filter(|it| it.protocol.is_none() || it.protocol == protocol);
+            let [sources, destinations] = &mut ports;
+            edges_into(speaking().map(|service| service.source), sources);
+            edges_into(speaking().map(|service| service.destination), destinations);
             cells += sources.len() * destinations.len();
             if cells > most_cells {
                 return Err(UpdateError::NeedsCompile("a pair of identities has many services"));
             }
-            build.sheet(protocol, &sources, &destinations, |source, destination| {
+            build.sheet(protocol, sources, destinations, |source, destination| {
                 let layer4 = Layer4 { protocol: shown, source, destination };
                 let egress = self.gate(Gate::Egress, ends.egress, items, layer4);
                 let ingress =
@@ -139,8 +151,8 @@ impl<'a> Verdicts<'a> {
                 self.number(Outcome { egress, ingress, overruled })
             });
         }
-        let program = build.finish();
-        self.build = build;
+        let program = self.overlay.pairs.add(build.finish());
+        (self.services, self.protocols, self.ports, self.build) = (services, protocols, ports, build);
         Ok(program)
     }
 

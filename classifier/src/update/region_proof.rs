@@ -11,23 +11,23 @@
 //! Identities: of every party that gets another one, the label expressions (found by that index), networks and gates
 //! are compared with those of its identity.
 
-use std::sync::Arc;
+use std::mem::take;
 
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 use septum_rules::address::successor;
 use septum_rules::endpoint::{Endpoint, Party};
 use septum_rules::identity::{IdentityId, RuleId};
 use septum_rules::policy::Policy;
-use septum_rules::proto::{Layer4, Protocol};
+use septum_rules::proto::{Layer4, Protocol, Service};
 use septum_rules::rule::{Action, Rule, Tier};
 use septum_rules::selector::{Alternative, Selector};
 use septum_rules::verdict::{Decider, Decision, Gate, GateDecision, Refusal, Verdict};
 use septum_rules::workload::Workload;
 
 use super::asked::{Asked, End};
+use super::rule::Split;
 use super::{UpdateError, Updater};
 use crate::identities::Kind;
-use crate::intern::Interner;
 use crate::overlay::PairProgram;
 use crate::proof::complete;
 use crate::{Answer, Classifier, VerdictId, Witness};
@@ -54,18 +54,25 @@ impl Updater {
             ends[at].as_ref()
         };
         let mut asked = Asked::new(&self.policy, &self.identities, &self.rules);
-        let mut comparison = Comparison::new(self, candidate);
-        let mut lists = Interner::new("lists of rules", usize::MAX);
-        let mut equal = HashSet::<Alike, ahash::RandomState>::default();
+        let mut comparison = Comparison::new(self, candidate, pairs.len());
+        let mut right: HashMap<*const PairProgram, Alike, ahash::RandomState> = HashMap::default();
         for (from, to) in pairs {
             let (Some(source), Some(destination)) = (end_of(*from), end_of(*to)) else { continue };
             let program = candidate.program_of_its_own(IdentityId(*from), IdentityId(*to));
             let rules = asked.rules(source, destination);
-            let list = lists.intern(rules)?;
-            let alike = Alike::of(&self.policy, program, (source, destination), (rules, list));
-            if alike.as_ref().is_none_or(|alike| !equal.contains(alike)) {
-                comparison.pair(program, (source, destination), rules)?;
-                equal.extend(alike);
+            let Some(program) = program else {
+                comparison.pair(None, (source, destination), rules)?;
+                continue;
+            };
+            let gates = Gates::of(&self.policy, source.party, destination.party);
+            let known = right.get(&std::ptr::from_ref(program));
+            if known.is_some_and(|known| known.gates == gates && *known.rules == *rules) {
+                continue;
+            }
+            comparison.pair(Some(program), (source, destination), rules)?;
+            // Holes ask for more.
+            if rules.iter().all(|id| self.policy.rules[id.index()].except.is_empty()) {
+                right.insert(std::ptr::from_ref(program), Alike { rules: rules.into(), gates });
             }
         }
         Ok(comparison.packets)
@@ -111,20 +118,33 @@ impl Updater {
         is_own && candidate.identify_party(party).0 == identity
     }
 
+    /// Proves the identities of those that were told apart, and that nothing else was changed by that.
+    pub(super) fn prove_split(&mut self) -> Result<(), UpdateError> {
+        if self.split.is_empty() {
+            return Ok(());
+        }
+        let candidate = self.candidate();
+        let mut last = None;
+        for Split { party, before, after } in &self.split {
+            let is_new = last.replace((before, after)) != Some((before, after));
+            if is_new && !self.overlay.is_alike(*before, *after) {
+                return Err(UpdateError::Identity(*party));
+            }
+            self.prove_party(&candidate, *party)?;
+        }
+        self.split.clear();
+        Ok(())
+    }
+
     /// Proves that a party has the identity that its labels, networks and gates make.
     pub(super) fn prove_party(&self, candidate: &Classifier, party: Party) -> Result<(), UpdateError> {
         let number = candidate.identify_party(party).0;
         let identity = self.identities.identities[number as usize];
         let workload = workload(&self.policy, party);
         let labels = workload.map_or_else(Vec::new, |it| self.identities.expressions_again(&it.labels));
-        let contains = |alternative: &Alternative| match (alternative, party.address) {
-            (Alternative::Network(network), Some(address)) => {
-                self.policy.networks[network.index()].contains(address)
-            }
-            _ => false,
-        };
-        let networks = (0..).zip(&self.identities.alternatives).filter(|(_, it)| contains(it));
-        let networks: Vec<u32> = networks.map(|(number, _)| number).collect();
+        let networks = party.address.map_or_else(Vec::new, |address| {
+            self.networks.containing(&self.policy, &self.identities.alternatives, address)
+        });
         let kind = match party.endpoint {
             Endpoint::Workload(_) => Kind::Workload,
             Endpoint::Gateway(_) => Kind::Gateway,
@@ -154,6 +174,9 @@ struct Comparison<'a> {
     candidate: &'a Classifier,
     /// By the lowest bits of a verdict: one, and the decision of which it is known to be the right answer.
     known: Vec<Option<(VerdictId, Decision)>>,
+    /// Those that mean both ends of the pair at hand, in the order of evaluation; all their services, holes' too.
+    rules: Vec<(RuleId, &'a Rule)>,
+    services: Vec<&'a Service>,
     protocols: Vec<Protocol>,
     /// Where intervals of source and destination ports begin, of the protocol at hand.
     ports: [Vec<u16>; 2],
@@ -161,15 +184,17 @@ struct Comparison<'a> {
     packets: usize,
 }
 
-/// Decisions that are remembered.
+/// Decisions that are remembered, at the most.
 const KNOWN: usize = 256;
 
 impl<'a> Comparison<'a> {
-    fn new(updater: &'a Updater, candidate: &'a Classifier) -> Self {
+    fn new(updater: &'a Updater, candidate: &'a Classifier, pairs: usize) -> Self {
         Self {
             policy: &updater.policy,
             candidate,
-            known: vec![None; KNOWN],
+            known: vec![None; (4 * pairs).next_power_of_two().clamp(8, KNOWN)],
+            rules: Vec::new(),
+            services: Vec::new(),
             protocols: Vec::new(),
             ports: [Vec::new(), Vec::new()],
             packets: 0,
@@ -179,33 +204,33 @@ impl<'a> Comparison<'a> {
     /// One packet of every part at layer 4 on which neither rules nor overlay change; `rules` are those that mean both ends.
     fn pair(
         &mut self,
-        program: Option<&Arc<PairProgram>>,
-        ends: (&End, &End),
+        program: Option<&PairProgram>,
+        ends: (&End<'_>, &End<'_>),
         rules: &[RuleId],
     ) -> Result<(), UpdateError> {
-        let mut rules: Vec<(RuleId, &Rule)> =
-            rules.iter().map(|id| (*id, &self.policy.rules[id.index()])).collect();
-        rules.sort_by(|(_, one), (_, other)| one.evaluation_order(other));
-        let services = || {
-            rules.iter().flat_map(|(_, rule)| {
-                rule.services.iter().chain(rule.except.iter().flat_map(|hole| &hole.services))
-            })
-        };
+        let (mut meant, mut services) = (take(&mut self.rules), take(&mut self.services));
+        meant.clear();
+        meant.extend(rules.iter().map(|id| (*id, &self.policy.rules[id.index()])));
+        meant.sort_by(|(_, one), (_, other)| one.evaluation_order(other));
+        services.clear();
+        services.extend(meant.iter().flat_map(|(_, rule)| {
+            rule.services.iter().chain(rule.except.iter().flat_map(|hole| &hole.services))
+        }));
         let sheets = || program.into_iter().flat_map(|program| program.sheets());
-        let mut protocols = std::mem::take(&mut self.protocols);
+        let mut protocols = take(&mut self.protocols);
         protocols.clear();
-        protocols.extend(services().filter_map(|service| service.protocol));
+        protocols.extend(services.iter().filter_map(|service| service.protocol));
         protocols.extend(sheets().filter_map(|sheet| sheet.protocol));
         protocols.extend((0..=u8::MAX).map(Protocol).find(|protocol| !protocols.contains(protocol)));
         protocols.sort_unstable();
         protocols.dedup();
-        let mut ports = std::mem::take(&mut self.ports);
+        let mut ports = take(&mut self.ports);
         for protocol in &protocols {
             let [sources, destinations] = &mut ports;
             for (ports, is_source) in [(&mut *sources, true), (&mut *destinations, false)] {
                 ports.clear();
                 ports.push(0);
-                for service in services().filter(|it| it.protocol.is_none_or(|it| it == *protocol)) {
+                for service in services.iter().filter(|it| it.protocol.is_none_or(|it| it == *protocol)) {
                     let range = if is_source { service.source } else { service.destination };
                     ports.push(range.first());
                     ports.extend(range.last().checked_add(1));
@@ -218,18 +243,18 @@ impl<'a> Comparison<'a> {
             }
             for source in sources.iter() {
                 for destination in destinations.iter() {
-                    self.packet(program, ends, &rules, Layer4::ports(*protocol, *source, *destination))?;
+                    self.packet(program, ends, &meant, Layer4::ports(*protocol, *source, *destination))?;
                 }
             }
         }
-        (self.protocols, self.ports) = (protocols, ports);
+        (self.rules, self.services, self.protocols, self.ports) = (meant, services, protocols, ports);
         Ok(())
     }
 
     fn packet(
         &mut self,
-        program: Option<&Arc<PairProgram>>,
-        (from, to): (&End, &End),
+        program: Option<&PairProgram>,
+        (from, to): (&End<'_>, &End<'_>),
         rules: &[(RuleId, &Rule)],
         layer4: Layer4,
     ) -> Result<(), UpdateError> {
@@ -244,7 +269,8 @@ impl<'a> Comparison<'a> {
             Some(program) => VerdictId(program.verdict(layer4)),
             None => self.candidate.lookup(IdentityId(from.identity), IdentityId(to.identity), layer4),
         };
-        let known = &mut self.known[verdict.index() % KNOWN];
+        let at = verdict.index() % self.known.len();
+        let known = &mut self.known[at];
         if known.as_ref().is_some_and(|(of, decision)| *of == verdict && *decision == meant) {
             return Ok(());
         }
@@ -260,37 +286,29 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// All that policy and object read of a pair: where one of two alike is right, so is the other.
-#[derive(PartialEq, Eq, Hash)]
+/// What was read of a pair whose program is right: it is right for every pair of which the same is read.
 struct Alike {
-    program: *const PairProgram,
-    /// A number.
-    rules: u32,
+    rules: Box<[RuleId]>,
+    gates: Gates,
+}
+
+/// All that gates differ by, rules aside.
+#[derive(PartialEq, Eq)]
+struct Gates {
     /// Of each end that has a gate: whether it is open, and audited.
-    gates: [Option<(bool, bool)>; 2],
+    ends: [Option<(bool, bool)>; 2],
     is_isolated: bool,
 }
 
-impl Alike {
-    /// `None` where it is not worth saying: a pair without a program of its own, or with rules whose holes ask for more.
-    fn of(
-        policy: &Policy,
-        program: Option<&Arc<PairProgram>>,
-        (source, destination): (&End, &End),
-        (rules, list): (&[RuleId], u32),
-    ) -> Option<Self> {
-        let program = program?;
-        let (source, destination) = (source.party, destination.party);
-        let has_holes = |id: &RuleId| !policy.rules[id.index()].except.is_empty();
-        (!rules.iter().any(has_holes)).then(|| Self {
-            program: Arc::as_ptr(program),
-            rules: list,
-            gates: [
+impl Gates {
+    fn of(policy: &Policy, source: Party, destination: Party) -> Self {
+        Self {
+            ends: [
                 workload(policy, source).map(|it| (it.open.egress, it.audit)),
                 workload(policy, destination).map(|it| (it.open.ingress, it.audit)),
             ],
             is_isolated: is_isolated(policy, source, destination),
-        })
+        }
     }
 }
 

@@ -7,10 +7,9 @@
 //! Cost: the rules that ask for the ends of that side for which fewer ask; for each pair, a word for 64 of those that ask for
 //! both sides; for each distinct set, its painting.
 
-use std::sync::Arc;
-
 use hashbrown::HashMap;
 use septum_rules::identity::RuleId;
+use septum_rules::verdict::Gate;
 
 use super::identity_index::IdentityIndex;
 use super::pair::{Ends, Item, Verdicts};
@@ -18,7 +17,6 @@ use super::rule_index::RuleIndex;
 use super::{UpdateError, Updater, WIDE};
 use crate::bits::ones;
 use crate::intern::Interner;
-use crate::overlay::PairProgram;
 
 /// A rule that applies to a pair, and the places of its holes that do, too.
 type Applying = (RuleId, Vec<usize>);
@@ -31,13 +29,12 @@ impl Updater {
         let mut verdicts = Verdicts::new(policy, overlay);
         let mut sets = Interner::new("sets of rules", usize::MAX);
         // By ends, set of rules, and the holes of these.
-        let mut known: HashMap<(Ends, u32, Vec<Applying>), Arc<PairProgram>, ahash::RandomState> =
-            HashMap::default();
+        let mut known: HashMap<(Ends, u32, Vec<Applying>), u32, ahash::RandomState> = HashMap::default();
         let mut set = Vec::with_capacity(candidates.words);
         let mut programs = Vec::with_capacity(pairs.len());
+        let mut items = Vec::new();
         for (from, to) in pairs {
             candidates.applying(*from, *to, &mut set);
-            let applying = || ones(&set).map(|at| candidates.rules[at]);
             let with_holes = |(id, has_holes): (RuleId, bool)| {
                 let parts = rules.parts(id).filter(|_| has_holes)?;
                 let holes = (0..).zip(&parts.except).filter(|(_, [hole_from, hole_to])| {
@@ -45,22 +42,28 @@ impl Updater {
                 });
                 Some((id, holes.map(|(at, _)| at).collect()))
             };
-            let holed: Vec<Applying> = applying().filter_map(with_holes).collect();
+            let applying = || ones(&set).map(|at| candidates.rules[at]);
+            let holed: Vec<Applying> = match candidates.have_holes {
+                true => applying().filter_map(with_holes).collect(),
+                false => Vec::new(),
+            };
             let ends = [from, to].map(|end| &identities.identities[*end as usize]);
             let key = (Ends::of(ends[0], ends[1]), sets.intern(&set)?, holed);
-            let program = match known.get(&key) {
-                Some(program) => Arc::clone(program),
-                None => {
-                    let holes_of = |id: RuleId| key.2.iter().find(|(holed, _)| *holed == id);
-                    let mut items: Vec<Item<'_>> = applying()
-                        .map(|(id, _)| Item::new(policy, id, holes_of(id).map_or(&[], |(_, holes)| holes)))
-                        .collect();
-                    items.sort_by(Item::evaluation_order);
-                    let program = Arc::new(verdicts.program(key.0, &items, bounds.cells)?);
-                    known.insert(key, Arc::clone(&program));
-                    program
-                }
-            };
+            let program =
+                match known.get(&key) {
+                    Some(program) => *program,
+                    None => {
+                        let holes_of = |id: RuleId| key.2.iter().find(|(holed, _)| *holed == id);
+                        items.clear();
+                        items.extend(applying().map(|(id, _)| {
+                            Item::new(policy, id, holes_of(id).map_or(&[], |(_, holes)| holes))
+                        }));
+                        items.sort_by(Item::evaluation_order);
+                        let program = verdicts.program(key.0, &items, bounds.cells)?;
+                        known.insert(key, program);
+                        program
+                    }
+                };
             programs.push((*to, program));
         }
         let mut programs = &*programs;
@@ -73,7 +76,7 @@ impl Updater {
     }
 
     /// Gives pairs of one source other programs; the destinations are in order.
-    pub(super) fn set_programs(&mut self, source: u32, programs: &[(u32, Arc<PairProgram>)]) {
+    pub(super) fn set_programs(&mut self, source: u32, programs: &[(u32, u32)]) {
         for destination in self.overlay.pairs.insert(source, programs) {
             self.sources_of.entry(destination).or_default().push(source);
         }
@@ -84,6 +87,8 @@ impl Updater {
 struct Candidates {
     /// Each with whether it has holes.
     rules: Vec<(RuleId, bool)>,
+    /// Some have.
+    have_holes: bool,
     words: usize,
     sources: AskedFor,
     destinations: AskedFor,
@@ -104,9 +109,6 @@ impl Candidates {
     ) -> Result<Self, UpdateError> {
         let sources = ends(pairs.iter().map(|(source, _)| *source));
         let destinations = ends(pairs.iter().map(|(_, destination)| *destination));
-        let leaving = || sources.iter().flat_map(|source| rules.leaving(identities, *source));
-        let arriving =
-            || destinations.iter().flat_map(|destination| rules.arriving(identities, *destination));
         let satisfied = |ends: &[u32]| {
             let mut satisfied: Vec<(u32, u32)> = (0..)
                 .zip(ends)
@@ -119,13 +121,23 @@ impl Candidates {
         let is_asked = |satisfied: &[(u32, u32)], asked: &[u32]| {
             asked.iter().any(|number| !ends_that(satisfied, *number).is_empty())
         };
-        let [leaving_count, arriving_count] = [leaving().count(), arriving().count()];
-        if leaving_count.min(arriving_count) > most {
+        // Each once, where several ends satisfy it.
+        let numbers = |satisfied: &[(u32, u32)]| -> Vec<u32> {
+            let numbers = satisfied.chunk_by(|one, other| one.0 == other.0);
+            numbers.map(|ends| ends[0].0).collect()
+        };
+        let (leaving, arriving) = (numbers(&by_source), numbers(&by_destination));
+        let counts =
+            (rules.count_asking(Gate::Egress, &leaving), rules.count_asking(Gate::Ingress, &arriving));
+        if counts.0.min(counts.1) > most {
             return Err(WIDE);
         }
-        let is_by_source = leaving_count <= arriving_count;
-        let mut found: Vec<RuleId> = if is_by_source { leaving().collect() } else { arriving().collect() };
-        found.sort_unstable();
+        let is_by_source = counts.0 <= counts.1;
+        let mut found: Vec<RuleId> = match is_by_source {
+            true => rules.asking(Gate::Egress, &leaving).collect(),
+            false => rules.asking(Gate::Ingress, &arriving).collect(),
+        };
+        found.sort();
         found.dedup();
         let parts = found.into_iter().filter_map(|id| Some((id, rules.parts(id)?)));
         let parts: Vec<_> = parts
@@ -150,6 +162,7 @@ impl Candidates {
         let [from, to] = sets;
         Ok(Self {
             rules: parts.iter().map(|(id, parts)| (*id, !parts.except.is_empty())).collect(),
+            have_holes: parts.iter().any(|(_, parts)| !parts.except.is_empty()),
             words,
             sources: AskedFor { ends: sources, sets: from },
             destinations: AskedFor { ends: destinations, sets: to },

@@ -1,28 +1,39 @@
 //! A rule that is added, replaced or put to rest: the pairs that it touches get new programs.
 
-use std::sync::Arc;
-
 use septum_rules::endpoint::{Endpoint, Party};
 use septum_rules::identity::{RuleId, WorkloadId};
 use septum_rules::rule::Rule;
 use septum_rules::selector::Alternative;
 
+use super::address::WITHOUT;
 use super::rule_index::Parts;
 use super::{UpdateError, Updated, Updater, WIDE};
 use crate::identities::{Identity, Kind, digest, key};
 
+const FULL: UpdateError = UpdateError::NeedsCompile("there is no room for another set of labels");
+
+/// A party that got another identity because a new label expression means it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Split {
+    pub(super) party: Party,
+    pub(super) before: u32,
+    pub(super) after: u32,
+}
+
 impl Updater {
     /// Puts `rule` in the place of the one with this number, or behind the last one.
     pub(super) fn set_rule(&mut self, id: RuleId, rule: Rule) -> Result<Updated, UpdateError> {
-        let split = if rule.is_expired(self.now) { Vec::new() } else { self.learn(&rule)? };
-        let parts = (!rule.is_expired(self.now)).then(|| Parts::of(&rule, &self.identities));
+        let mut parts = None;
+        if !rule.is_expired(self.now) {
+            self.learn(&rule)?;
+            parts = Some(Parts::of(&rule, &self.identities));
+        }
         let pairs = self.touched(&[self.rules.parts(id), parts.as_ref()])?;
         let saved = self.overlay.clone();
         let parts_before = self.rules.parts(id).cloned();
         let before = self.exchange(id, Some(rule), parts);
-        let outcome = self.repaint(&pairs).and_then(|()| {
+        let outcome = self.prove_split().and_then(|()| self.repaint(&pairs)).and_then(|()| {
             let candidate = self.candidate();
-            split.into_iter().try_for_each(|party| self.prove_party(&candidate, party))?;
             self.prove_pairs(&candidate, &pairs)
         });
         match outcome {
@@ -69,8 +80,8 @@ impl Updater {
         before
     }
 
-    /// Tells apart what the rule asks of endpoints; gives those that get other identities. Changes no answer.
-    fn learn(&mut self, rule: &Rule) -> Result<Vec<Party>, UpdateError> {
+    /// Tells apart what the rule asks of endpoints. Changes no answer: who was told apart stays so if the rule is refused.
+    fn learn(&mut self, rule: &Rule) -> Result<(), UpdateError> {
         let holes = rule.except.iter().flat_map(|hole| [&hole.from, &hole.to]);
         let asked = holes.chain([&rule.from, &rule.to]).flat_map(|selector| &selector.alternatives);
         let mut unknown: Vec<(&Alternative, Vec<u32>)> = Vec::new();
@@ -91,18 +102,18 @@ impl Updater {
                 unknown.push((alternative, meant));
             }
         }
-        let mut parties = Vec::new();
         for (alternative, meant) in unknown {
             let number = self.identities.add_alternative(alternative);
             for workload in meant {
-                self.split(number, workload, &mut parties);
+                // Half of those that it means would be told apart.
+                self.split(number, workload).inspect_err(|_| self.spoiled = true)?;
             }
         }
-        Ok(parties)
+        Ok(())
     }
 
     /// A workload satisfies one more expression: it gets identities of its own, or of others that do, too.
-    fn split(&mut self, number: u32, workload: u32, parties: &mut Vec<Party>) {
+    fn split(&mut self, number: u32, workload: u32) -> Result<(), UpdateError> {
         let endpoint = Endpoint::Workload(WorkloadId(workload));
         let own: Vec<_> = self.policy.workloads[workload as usize]
             .all_addresses()
@@ -111,26 +122,31 @@ impl Updater {
             })
             .collect();
         for address in own {
-            let identity = self.extended(self.identity_at(address), number);
-            self.overlay.addresses.insert(address, identity);
+            let before = self.identity_at(address);
+            let after = self.extended(before, number)?;
+            self.overlay.addresses.insert(address, after);
             let party = Party { endpoint, address: Some(address) };
-            self.identities.members[identity as usize].push(party);
-            parties.push(party);
+            self.identities.members[after as usize].push(party);
+            self.split.push(Split { party, before, after });
         }
-        parties.push(Party { endpoint, address: None });
-        let without = self.without_address(workload);
-        let without = without.map(|identity| self.extended(identity, number));
+        let mut without = self.without_address(workload);
+        for (identity, address) in without.iter_mut().zip(WITHOUT) {
+            let before = *identity;
+            *identity = self.extended(before, number)?;
+            self.split.push(Split { party: Party { endpoint, address }, before, after: *identity });
+        }
         self.set_without_address(workload, without);
+        Ok(())
     }
 
     /// The identity that satisfies one more expression.
-    fn extended(&mut self, before: u32, number: u32) -> u32 {
+    fn extended(&mut self, before: u32, number: u32) -> Result<u32, UpdateError> {
         let known = self.identities.identities[before as usize];
         let labels = [self.identities.sets.get(known.labels), &[number]].concat();
-        let labels = self.identities.sets.intern(&labels).expect("the overlay is smaller than any limit");
+        let labels = self.identities.sets.intern(&labels).map_err(|_| FULL)?;
         let identity = Identity { labels, ..known };
         if let Some(known) = self.identities.number_of(&identity) {
-            return known;
+            return Ok(known);
         }
         let next = self.identities.identities.len() as u32;
         self.identities.enter(identity);
@@ -143,7 +159,7 @@ impl Updater {
         self.overlay.identities.push((self.overlay.twin(before), key));
         // What the overlay says of the one before, it says of this one too.
         for source in self.sources_of.get(&before).cloned().unwrap_or_default() {
-            if let Some(program) = self.overlay.pairs.get(source, before).map(Arc::clone) {
+            if let Some(program) = self.overlay.pairs.number(source, before) {
                 self.set_programs(source, &[(next, program)]);
             }
         }
@@ -151,14 +167,19 @@ impl Updater {
         if !row.is_empty() {
             self.set_programs(next, &row);
         }
-        next
+        Ok(next)
     }
 
     /// The pairs of identities to which some rules apply, each once, in order.
     fn touched(&self, rules: &[Option<&Parts>]) -> Result<Vec<(u32, u32)>, UpdateError> {
         let identities = &self.identities;
         let mut pairs = Vec::new();
+        let mut known: Option<&Parts> = None;
         for parts in rules.iter().flatten() {
+            if known.is_some_and(|known| (&known.from, &known.to) == (&parts.from, &parts.to)) {
+                continue;
+            }
+            known = Some(parts);
             let most = identities.count_satisfying(&parts.from) * identities.count_satisfying(&parts.to);
             if most > self.bounds.touched_pairs {
                 return Err(WIDE);
@@ -171,7 +192,8 @@ impl Updater {
         let has_gate = |identity: u32| identities.identities[identity as usize].kind == Kind::Workload;
         // Between two ends without a gate no rule is asked.
         pairs.retain(|(source, destination)| has_gate(*source) || has_gate(*destination));
-        pairs.sort_unstable();
+        // Stable, as it is faster where one rule's pairs, or two's, are in order already.
+        pairs.sort();
         pairs.dedup();
         Ok(pairs)
     }

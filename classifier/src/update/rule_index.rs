@@ -13,7 +13,7 @@ use super::identity_index::IdentityIndex;
 pub(super) struct RuleIndex {
     /// By rule; `None` where it is not in force.
     parts: Vec<Option<Parts>>,
-    /// By alternative: the rules whose `from`, or `to`, lists it.
+    /// By alternative: the rules whose `from`, or `to`, lists it, by number.
     from: Vec<Vec<RuleId>>,
     to: Vec<Vec<RuleId>>,
 }
@@ -68,59 +68,52 @@ impl RuleIndex {
         if id.index() == self.parts.len() {
             self.parts.push(None);
         }
-        if let Some(before) = self.parts[id.index()].take() {
-            for (index, alternatives) in [(&mut self.from, &before.from), (&mut self.to, &before.to)] {
-                for alternative in alternatives {
-                    index[*alternative as usize].retain(|known| *known != id);
-                }
-            }
-        }
-        if let Some(parts) = &parts {
-            for (index, alternatives) in [(&mut self.from, &parts.from), (&mut self.to, &parts.to)] {
-                for alternative in alternatives {
-                    if index.len() <= *alternative as usize {
-                        index.resize(*alternative as usize + 1, Vec::new());
-                    }
-                    index[*alternative as usize].push(id);
-                }
-            }
-        }
+        let before = self.parts[id.index()].take();
+        let (old, new) = (before.as_ref(), parts.as_ref());
+        relist(&mut self.from, id, old.map(|it| &*it.from), new.map(|it| &*it.from));
+        relist(&mut self.to, id, old.map(|it| &*it.to), new.map(|it| &*it.to));
         self.parts[id.index()] = parts;
     }
 
-    /// The rules whose `from` an identity satisfies; some may come twice.
-    pub(super) fn leaving<'a>(
-        &'a self,
-        identities: &'a IdentityIndex,
-        identity: u32,
-    ) -> impl Iterator<Item = RuleId> + 'a {
-        identities.satisfied(identity).flat_map(|number| listing(&self.from, number))
-    }
-
-    /// The rules whose `to` an identity satisfies; some may come twice.
-    pub(super) fn arriving<'a>(
-        &'a self,
-        identities: &'a IdentityIndex,
-        identity: u32,
-    ) -> impl Iterator<Item = RuleId> + 'a {
-        identities.satisfied(identity).flat_map(|number| listing(&self.to, number))
-    }
-
     /// The rules that ask for one of these of the gate's owner; some may come twice.
-    pub(super) fn asking<'a>(
-        &'a self,
-        gate: Gate,
-        alternatives: &'a [u32],
-    ) -> impl Iterator<Item = RuleId> + 'a {
+    pub(super) fn asking(&self, gate: Gate, alternatives: &[u32]) -> impl Iterator<Item = RuleId> {
+        alternatives.iter().flat_map(move |number| self.listing(gate, *number)).copied()
+    }
+
+    /// How many that are, those that come twice counted twice.
+    pub(super) fn count_asking(&self, gate: Gate, alternatives: &[u32]) -> usize {
+        alternatives.iter().map(|number| self.listing(gate, *number).len()).sum()
+    }
+
+    /// The rules that list an alternative for the gate's owner.
+    fn listing(&self, gate: Gate, number: u32) -> &[RuleId] {
         let index = match gate {
             Gate::Egress => &self.from,
             Gate::Ingress => &self.to,
         };
-        alternatives.iter().flat_map(|number| listing(index, *number))
+        index.get(number as usize).map_or(&[], |rules| rules)
     }
 }
 
-/// The rules that list an alternative.
-fn listing(index: &[Vec<RuleId>], number: u32) -> impl Iterator<Item = RuleId> + '_ {
-    index.get(number as usize).into_iter().flatten().copied()
+/// Takes a rule out of the lists of some alternatives, and puts it into those of others; where thousands of rules name one
+/// alternative, that moves long lists.
+fn relist(index: &mut Vec<Vec<RuleId>>, id: RuleId, before: Option<&[u32]>, after: Option<&[u32]>) {
+    if before == after {
+        return;
+    }
+    for alternative in before.into_iter().flatten() {
+        let list = &mut index[*alternative as usize];
+        if let Ok(at) = list.binary_search(&id) {
+            list.remove(at);
+        }
+    }
+    for alternative in after.into_iter().flatten() {
+        if index.len() <= *alternative as usize {
+            index.resize(*alternative as usize + 1, Vec::new());
+        }
+        let list = &mut index[*alternative as usize];
+        if let Err(at) = list.binary_search(&id) {
+            list.insert(at, id);
+        }
+    }
 }
