@@ -292,7 +292,7 @@ mod tests {
         };
         let memory = [1; 8];
         let write = |ring: &mut Ring, writer: &OwnedFd, place: &mut Place| {
-            let done = ring.write(writer.as_fd(), place, &memory, [0..4].into_iter())[0].result();
+            let done = ring.write(writer.as_fd(), place, &memory, std::iter::once(0..4))[0].result();
             assert_eq!(done, Ok(4));
         };
         // What a pipe says whose writers have all gone; older kernels let go of a file a little later.
