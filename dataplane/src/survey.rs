@@ -7,6 +7,8 @@
 //!
 //! Cost: one burst of findings, allocated once; no allocation later.
 
+use std::ops::Range;
+
 use septum_rules::identity::IdentityId;
 
 use crate::burst::{BURST, Burst, ETHERNET};
@@ -23,6 +25,11 @@ use crate::wire::ethernet::EtherType;
 use crate::wire::parse::parse;
 use crate::wire::vnet_hdr::VnetHeader;
 use crate::wire::{Content, Headers, Parsed};
+
+/// Frames whose connections' lines are asked for one behind the other. A request waits until its address is translated, and what is
+/// behind it waits too, unless it is another request: a processor walks through several page tables at the same time. Many more than
+/// this, and the requests outnumber those that it keeps in mind.
+const ASKED: usize = 16;
 
 /// What was found of one frame.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +110,6 @@ impl Common {
         }
         let (key, direction) = glance.connection();
         let hash = table.hash(&key);
-        table.prefetch(&key, hash);
         *self = Self { way: *way, layout: glance.layout, connection: Connection { key, hash, direction } };
         Some(())
     }
@@ -131,14 +137,33 @@ impl Survey {
             let (common, ways) = (&mut self.common[index], &self.ways);
             if is_known && common.see(frame, ingress, ways, table).is_some() {
                 self.is_common |= 1 << index;
-                continue;
+            } else {
+                self.survey_one(burst, index, snapshot, from, table);
+                if is_known {
+                    self.learn(frame, ingress, index, &snapshot.directory);
+                }
             }
-            self.survey_one(burst, index, snapshot, from, table);
-            if is_known {
-                self.learn(frame, ingress, index, &snapshot.directory);
+            if index % ASKED == ASKED - 1 {
+                self.ask(index + 1 - ASKED..index + 1, table);
             }
         }
+        self.ask(burst.len() / ASKED * ASKED..burst.len(), table);
         bytes
+    }
+
+    /// Asks for the lines of these frames' connections.
+    #[inline(always)]
+    fn ask(&self, frames: Range<usize>, table: &ConnectionTable) {
+        for index in frames {
+            let connection = match self.common(index) {
+                Some(common) => &common.connection,
+                None => match &self.findings[index].course {
+                    Course::Packet { connection, .. } => connection,
+                    _ => continue,
+                },
+            };
+            table.prefetch(&connection.key, connection.hash);
+        }
     }
 
     /// Remembers the way of a frame that has taken the whole look, where it is new and there is one.
@@ -210,7 +235,6 @@ fn course(headers: &Headers, directory: &Directory, member: &Member, table: &Con
         (Err(reason), _) => Course::Refused(reason),
         (Ok(Source::Identity(source)), Content::Ip(ip)) if !responder::is_for_switch(ip) => {
             let connection = Connection::of(ip, table);
-            table.prefetch(&connection.key, connection.hash);
             let destination = forwarding::resolve(directory, member, headers, ip);
             Course::Packet { source, destination, connection }
         }
@@ -229,7 +253,6 @@ fn course_from(
         (Err(reason), _) => Course::Refused(reason),
         (Ok(()), Content::Ip(ip)) if ip.neighbour.is_none() => {
             let connection = Connection::of(ip, table);
-            table.prefetch(&connection.key, connection.hash);
             match uplink::resolve(snapshot, uplink, headers, ip) {
                 Ok((source, destination)) => {
                     Course::Packet { source, destination: Ok(destination), connection }

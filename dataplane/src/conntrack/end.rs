@@ -4,6 +4,7 @@
 //! it was half-open then is what a swap of word 6 finds, after which no late change of phase can succeed.
 
 use super::entry::Entry;
+use super::places::part_of;
 use super::state::State;
 use super::sync::{Ordering, fence};
 use super::table::ConnectionTable;
@@ -51,17 +52,14 @@ impl ConnectionTable {
         if self.swept.compare_exchange(last, next, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return;
         }
-        let slice = (next % SLICES) as usize;
-        let part = |length: usize, slice: usize| (length as u64 * slice as u64 / u64::from(SLICES)) as usize;
-        let length = self.entries.len();
-        for index in part(length, slice)..part(length, slice + 1) {
+        let slice = next % SLICES;
+        for index in self.places.occupied().flat_map(|region| region.part(slice, SLICES)) {
             let words = self.words(index);
             let control = words[0].load(Ordering::Acquire);
             if control & KIND == LIVE && is_expired(words[6].load(Ordering::Relaxed), now) {
                 self.release(index, control);
             }
         }
-        let length = self.fragments.capacity();
-        self.fragments.sweep(part(length, slice)..part(length, slice + 1), now);
+        self.fragments.sweep(part_of(0..self.fragments.capacity(), slice, SLICES), now);
     }
 }

@@ -56,6 +56,21 @@ fn two_that_open_the_same_connection_leave_one() {
 }
 
 #[test]
+fn two_that_open_the_same_connection_in_two_regions_leave_one() {
+    loom::model(|| {
+        // The inner region is full with one.
+        let table = Arc::new(ConnectionTable::seeded_with(1, WAYS, Places::of_lengths(WAYS, 2 * WAYS)));
+        let other = Arc::clone(&table);
+        let thread = thread::spawn(move || open(&other, 1, &Terms::default(), START));
+        let own = open(&table, 1, &Terms::default(), START);
+        assert_eq!((own, thread.join().unwrap()), (Ok(()), Ok(())));
+        assert_eq!(table.count_live(START), 1);
+        assert!(find(&table, 1, START).is_some());
+        assert_shares(&table);
+    });
+}
+
+#[test]
 fn two_that_meet_a_bound_do_not_both_pass() {
     loom::model(|| {
         let table = table();
@@ -74,7 +89,7 @@ fn two_that_meet_a_bound_do_not_both_pass() {
 fn two_that_prefer_one_entry_are_both_found_and_then_counted_out() {
     loom::model(|| {
         let table = table();
-        let preferred = |number| table.preferred(table.hash(&key(number).0));
+        let preferred = |number| table.places.for_next().preferred(table.hash(&key(number).0));
         let one = 1;
         let two = (2..).find(|number| preferred(*number) == preferred(one)).unwrap();
         let other = Arc::clone(&table);

@@ -11,6 +11,7 @@ mod entry;
 mod fragments;
 mod key;
 mod open;
+mod places;
 mod quota;
 #[cfg(test)]
 mod rehearsal;

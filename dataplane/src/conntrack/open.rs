@@ -107,7 +107,8 @@ impl ConnectionTable {
     /// Claims the first entry of the key's candidates that holds nothing live, and counts the key in; its control word is then ours
     /// alone.
     fn claim_free(&self, hash: u64, now: Tick) -> Option<usize> {
-        for (nth, index) in self.candidates(hash).enumerate() {
+        let region = self.places.for_next();
+        for (nth, index) in region.candidates(hash).enumerate() {
             let words = self.words(index);
             let control = words[0].load(Ordering::Acquire);
             let kind = control & KIND;
@@ -123,7 +124,7 @@ impl ConnectionTable {
                 if kind == LIVE {
                     self.settle(index, control);
                 }
-                self.count_in(hash, index, nth);
+                self.count_in(region, hash, index, nth);
                 return Some(index);
             }
         }

@@ -7,11 +7,9 @@
 //! shown of themselves ([`super::window`], [`super::sctp`]): two lines in four entries, that only TCP and SCTP touch. A key of
 //! IPv6 takes five words, so 64 bytes cannot hold both; entries of 128 would cost every UDP flow a line and the table a third more.
 //!
-//! A key prefers one entry by its hash. Where that is taken it stands in another of the same bucket of eight, and where they all
-//! are, in another bucket: the hash leads through all of them. The table is twice as long as its bound, so there is
-//! always a place, and it is the bound alone that refuses. Each entry counts how many that prefer it stand elsewhere, in its bucket and
-//! beyond; a search that finds none counted ends at its first line, whatever was there before. How many buckets a search
-//! beyond goes through is the most that any connection of the table ever needed.
+//! Where a key may stand, [`super::places`] says: nearly always in the entry that its hash prefers. There is a place for all that the
+//! bound admits, so it is the bound alone that refuses. Each entry counts how many that prefer it stand elsewhere, in its bucket and
+//! beyond; a search that finds none counted ends at its first line, whatever was there before.
 //!
 //! Reading follows the protocol of a sequence lock: control, key, control again. Words 6 and 7 change by compare-and-swap and carry
 //! the reuse count, so a late writer never touches the entry's next tenant. The windows' words change by compare-and-swap too and only
@@ -34,6 +32,7 @@ use super::displaced::{DISPLACED, Displaced};
 use super::entry::Entry;
 use super::fragments::FragmentTable;
 use super::key::{ConnectionKey, Direction};
+use super::places::{Places, Region, WAYS};
 use super::quota::Accounts;
 use super::state::{Packet, Phase, State, Step};
 use super::sync::{AtomicU32, AtomicU64, Ordering, Shared, fence, zeroed};
@@ -42,9 +41,6 @@ use super::window::Sender;
 use super::words::{FINGERPRINT, KIND, LIVE, is_expired, owner_of, state_word, verdict_word};
 use crate::clock::Tick;
 use crate::sys::prefetch::prefetch;
-
-/// Entries of a bucket.
-pub(super) const WAYS: usize = if cfg!(septum_loom) { 2 } else { 8 };
 
 /// One cache line. All zero is a dead entry.
 pub(super) type Words = [AtomicU64; 8];
@@ -70,8 +66,7 @@ pub struct ConnectionTable {
     pub(super) accounts: Accounts,
     pub(super) limit: u64,
     pub(super) fragments: FragmentTable,
-    /// Buckets that a search beyond a key's own goes through, its own included. Only grows.
-    reach: AtomicU32,
+    pub(super) places: Places,
     /// The tick whose slice was swept last.
     pub(super) swept: AtomicU32,
     started: Tick,
@@ -81,29 +76,38 @@ impl ConnectionTable {
     /// Port slots that have a share of their own.
     const OWNERS: usize = if cfg!(septum_loom) { 2 } else { 1 << 16 };
 
-    /// A table for `limit` connections: 192 bytes for each, rounded up to a power of two.
+    /// A table for `limit` connections: 216 bytes for each, rounded up to a power of two.
     pub fn new(limit: usize) -> Self {
-        Self::hashed_by(SeedableRandomState::random(), limit)
+        Self::hashed_by(SeedableRandomState::random(), limit, Places::new(limit.max(WAYS)))
     }
 
     /// The same with a hash that `seed` alone determines, so that a simulation can be played again. Never for traffic:
     /// senders choose the keys.
     pub fn seeded(seed: u64, limit: usize) -> Self {
-        static SHARED: SharedSeed = SharedSeed::from_u64(0);
-        Self::hashed_by(SeedableRandomState::with_seed(seed, &SHARED), limit)
+        Self::hashed_by(Self::hash_of(seed), limit, Places::new(limit.max(WAYS)))
     }
 
-    fn hashed_by(hasher: SeedableRandomState, limit: usize) -> Self {
+    /// The same with other regions.
+    #[cfg(test)]
+    fn seeded_with(seed: u64, limit: usize, places: Places) -> Self {
+        Self::hashed_by(Self::hash_of(seed), limit, places)
+    }
+
+    fn hash_of(seed: u64) -> SeedableRandomState {
+        static SHARED: SharedSeed = SharedSeed::from_u64(0);
+        SeedableRandomState::with_seed(seed, &SHARED)
+    }
+
+    fn hashed_by(hasher: SeedableRandomState, limit: usize, places: Places) -> Self {
         let limit = limit.max(WAYS);
-        let length = limit.saturating_mul(2).next_power_of_two();
         Self {
-            entries: zeroed(length),
-            ends: zeroed(length),
+            entries: zeroed(places.length()),
+            ends: zeroed(places.length()),
+            places,
             hasher,
             accounts: Accounts::new(Self::OWNERS),
             limit: limit as u64,
             fragments: FragmentTable::new(limit / 64, Self::OWNERS),
-            reach: AtomicU32::new(1),
             swept: AtomicU32::new(0),
             started: Tick::default(),
         }
@@ -132,38 +136,25 @@ impl ConnectionTable {
         hasher.finish()
     }
 
-    /// The entry that a key prefers.
-    #[inline]
-    pub(super) fn preferred(&self, hash: u64) -> usize {
-        hash as usize & (self.entries.len() - 1)
+    /// All entries in which a key of this hash may stand now, in an order that never changes.
+    pub(super) fn occupied(&self, hash: u64) -> impl Iterator<Item = usize> {
+        self.places.occupied().flat_map(move |region| self.occupied_of(region, hash))
     }
 
-    /// All entries, in the order in which a key may stand in them: its bucket's, beginning with the one that it prefers, then those of
-    /// the other buckets.
-    pub(super) fn candidates(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
-        let (length, preferred) = (self.entries.len(), self.preferred(hash));
-        // The number of buckets is a power of two, so an odd step leads through all.
-        let step = ((hash >> 48) as usize | 1) * WAYS;
-        (0..length).map(move |at| {
-            let base = (preferred & !(WAYS - 1)).wrapping_add(at / WAYS * step) & (length - 1);
-            base | ((preferred + at) % WAYS)
-        })
-    }
-
-    /// Of these, those in which it may stand now.
-    pub(super) fn occupied(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
-        let word = self.words(self.preferred(hash))[5].load(Ordering::Relaxed);
+    /// Those of one region.
+    fn occupied_of(&self, region: Region, hash: u64) -> impl Iterator<Item = usize> + use<> {
+        let word = self.words(region.preferred(hash))[5].load(Ordering::Relaxed);
         let count = match () {
-            () if Displaced::Far.are_in(word) => WAYS * self.reach.load(Ordering::Relaxed) as usize,
+            () if Displaced::Far.are_in(word) => self.places.reach(),
             () if Displaced::Near.are_in(word) => WAYS,
             () => 1,
         };
-        self.candidates(hash).take(count)
+        region.candidates(hash).take(count)
     }
 
-    /// Where a key stands that is in entry `index`, and the word that counts it; `None`: where it prefers to.
-    fn displaced(&self, hash: u64, index: usize) -> Option<(Displaced, &AtomicU64)> {
-        let preferred = self.preferred(hash);
+    /// Where a key stands that is in entry `index` of a region, and the word that counts it; `None`: where it prefers to.
+    fn displaced(&self, region: Region, hash: u64, index: usize) -> Option<(Displaced, &AtomicU64)> {
+        let preferred = region.preferred(hash);
         let displaced = match index ^ preferred {
             0 => return None,
             1..WAYS => Displaced::Near,
@@ -172,13 +163,10 @@ impl ConnectionTable {
         Some((displaced, &self.words(preferred)[5]))
     }
 
-    /// Counts that a key of this hash will stand in entry `index`, the `nth` of its candidates.
-    pub(super) fn count_in(&self, hash: u64, index: usize, nth: usize) {
-        if let Some((displaced, word)) = self.displaced(hash, index) {
-            let reach = (nth / WAYS) as u32 + 1;
-            if reach > self.reach.load(Ordering::Relaxed) {
-                self.reach.fetch_max(reach, Ordering::Relaxed);
-            }
+    /// Counts that a key of this hash will stand in entry `index`, the `nth` of its candidates in the region.
+    pub(super) fn count_in(&self, region: Region, hash: u64, index: usize, nth: usize) {
+        self.places.enter(region, nth);
+        if let Some((displaced, word)) = self.displaced(region, hash, index) {
             displaced.raise(word);
         }
     }
@@ -188,20 +176,27 @@ impl ConnectionTable {
         let words = self.words(index);
         let mut key = ConnectionKey(std::array::from_fn(|at| words[at + 1].load(Ordering::Relaxed)));
         key.0[4] &= !DISPLACED;
-        if let Some((displaced, word)) = self.displaced(self.hash(&key), index) {
+        let region = self.places.region_of(index);
+        if let Some((displaced, word)) = self.displaced(region, self.hash(&key), index) {
             displaced.lower(word);
         }
+        self.places.leave(region);
     }
 
     /// Asks the processor for what a lookup of this key reads first. Some tens of nanoseconds before the lookup, it saves the
     /// wait for memory.
     #[inline]
     pub fn prefetch(&self, key: &ConnectionKey, hash: u64) {
-        let first = self.preferred(hash);
-        prefetch(&self.entries[first]);
-        if key.has_ends() {
-            prefetch(&self.ends[first]);
-        }
+        let ask = |region: Region| {
+            let first = region.preferred(hash);
+            prefetch(&self.entries[first]);
+            if key.has_ends() {
+                prefetch(&self.ends[first]);
+            }
+        };
+        let (region, other) = self.places.in_use();
+        ask(region);
+        other.into_iter().for_each(ask);
     }
 
     pub(super) fn words(&self, index: usize) -> &Words {
@@ -219,16 +214,25 @@ impl ConnectionTable {
     #[inline(always)]
     pub(super) fn find_live(&self, key: &ConnectionKey, hash: u64) -> Option<Entry> {
         // Nearly every connection stands where its hash prefers it, and from there few are displaced.
-        let preferred = self.preferred(hash);
+        let (region, other) = self.places.in_use();
+        let preferred = region.preferred(hash);
         self.look(preferred, key, hash).or_else(|| {
-            let is_anywhere = self.words(preferred)[5].load(Ordering::Relaxed) & DISPLACED != 0;
-            if is_anywhere { self.find_further(key, hash) } else { None }
+            let is_displaced = self.words(preferred)[5].load(Ordering::Relaxed) & DISPLACED != 0;
+            if is_displaced || other.is_some() { self.find_further(key, hash, region, other) } else { None }
         })
     }
 
     #[inline(never)]
-    fn find_further(&self, key: &ConnectionKey, hash: u64) -> Option<Entry> {
-        self.occupied(hash).skip(1).find_map(|index| self.look(index, key, hash))
+    fn find_further(
+        &self,
+        key: &ConnectionKey,
+        hash: u64,
+        region: Region,
+        other: Option<Region>,
+    ) -> Option<Entry> {
+        let further = self.occupied_of(region, hash).skip(1);
+        let others = other.into_iter().flat_map(|other| self.occupied_of(other, hash));
+        further.chain(others).find_map(|index| self.look(index, key, hash))
     }
 
     /// The live entry of a key, if it is this one.

@@ -10,6 +10,7 @@ use septum_rules::conntrack::ConntrackSettings;
 
 use super::super::end::SLICES;
 use super::super::open::Unopened;
+use super::super::places::part_of;
 use super::super::rehearsal::{ANSWER, COMPLETE, OPENING, find, key, open, put, segment};
 use super::*;
 use crate::wire::tcp_flag::RST;
@@ -108,8 +109,9 @@ fn fill(table: &ConnectionTable, numbers: Range<u32>, now: Tick) {
 fn it_is_the_bound_that_refuses_whatever_the_hash() {
     let at = second(0);
     let tables = (0..300).map(|seed| (seed, 512)).chain([(1, 16), (2, 16), (3, 1 << 16), (4, 1 << 16)]);
-    for (seed, limit) in tables {
-        let table = ConnectionTable::seeded(seed, limit as usize);
+    let whole = tables.map(|(seed, limit)| (seed, limit, ConnectionTable::seeded(seed, limit as usize)));
+    let divided = (0..100).map(|seed| (seed, 512, divided(seed, 512, 128)));
+    for (seed, limit, table) in whole.chain(divided) {
         fill(&table, 0..limit, at);
         let full = open(&table, limit, 0, &terms(u32::MAX, u32::MAX), at);
         assert_eq!(full, Err(Unopened::TableFull), "seed {seed}");
@@ -124,6 +126,41 @@ fn it_is_the_bound_that_refuses_whatever_the_hash() {
         let is_first_line = |number| table.occupied(table.hash(&key(number).0)).count() == 1;
         assert!((0..limit).all(is_first_line), "seed {seed}");
     }
+}
+
+/// A table with an inner region of so many entries.
+fn divided(seed: u64, limit: usize, inner: usize) -> ConnectionTable {
+    ConnectionTable::seeded_with(seed, limit, Places::of_lengths(inner, 2 * limit))
+}
+
+#[test]
+fn few_stand_on_few_pages_and_more_beside_them() {
+    let (table, at) = (divided(7, 1024, 128), second(0));
+    let place = |number| find(&table, number, at).unwrap().index;
+    fill(&table, 0..64, at);
+    assert!((0..64).all(|number| place(number) < 128), "there is room in the inner region");
+    assert!(table.places.in_use().1.is_none(), "so no search goes further");
+    fill(&table, 64..1024, at);
+    assert!((64..1024).all(|number| place(number) >= 128));
+    assert!((0..64).all(|number| place(number) < 128), "nothing moves");
+    // The places of those that end are taken first.
+    (0..32).for_each(|number| table.end(&find(&table, number, at).unwrap()));
+    fill(&table, 2000..2032, at);
+    assert!((2000..2032).all(|number| place(number) < 128));
+    (64..1024).for_each(|number| table.end(&find(&table, number, at).unwrap()));
+    assert!(table.places.in_use().1.is_none());
+    assert!((32..64).chain(2000..2032).all(|number| phase(&table, number, at).is_some()));
+    assert_eq!((table.count(), table.count_live(at)), (64, 64));
+    (0..=SLICES).for_each(|_| table.sweep(second(121)));
+    assert_eq!((table.count(), table.places.occupied().count()), (0, 1));
+}
+
+#[test]
+fn a_long_table_has_an_inner_region_and_a_short_one_has_none() {
+    assert_eq!(Places::new(1 << 17).length(), 1 << 18);
+    assert_eq!(Places::new(1 << 18).length(), (1 << 19) + (1 << 16));
+    let parts: Vec<_> = (0..SLICES).flat_map(|part| part_of(3..1000, part, SLICES)).collect();
+    assert_eq!(parts, (3..1000).collect::<Vec<_>>(), "the parts of a sweep are all of it");
 }
 
 #[test]
@@ -143,7 +180,13 @@ fn an_ended_entry_leaves_the_ones_behind_it_reachable() {
 
 #[test]
 fn threads_that_open_and_end_the_same_connections_never_mix_them_up() {
-    let table = Arc::new(ConnectionTable::new(64));
+    never_mixed_up(ConnectionTable::new(64));
+    // Most of them now in this region, now in that.
+    never_mixed_up(divided(1, 64, 16));
+}
+
+fn never_mixed_up(table: ConnectionTable) {
+    let table = Arc::new(table);
     let hits = Arc::new(AtomicUsize::new(0));
     let threads: Vec<_> = (0..4)
         .map(|seed: u64| {
