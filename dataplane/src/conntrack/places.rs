@@ -53,7 +53,7 @@ impl Region {
         let step = ((hash >> 48) as usize | 1) * WAYS;
         (0..length).map(move |at| {
             let base = (preferred & !(WAYS - 1)).wrapping_add(at / WAYS * step) & (length - 1);
-            start + (base | ((preferred + at) % WAYS))
+            start + (base | ((preferred ^ at) % WAYS))
         })
     }
 }
