@@ -1,4 +1,4 @@
-//! How long the proof of a compiled object takes, by size and breadth of selectors; what it covered goes to standard error, and
+//! How long the proof of a compiled object takes, by size and breadth of selectors, on one thread and on two; what it covered goes to standard error, and
 //! with it the seconds of one proof.
 //!
 //! `cargo bench -p septum-classifier --bench proof`; the largest policy takes 3 GB while it is made, and is proved once.
@@ -12,7 +12,9 @@ mod processor_time;
 #[allow(dead_code, reason = "shared with other benches, which use the rest")]
 mod shapes;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use std::num::NonZeroUsize;
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use septum_classifier::{Budget, Classifier};
 use septum_rules::load::load_text;
 use septum_rules::policy::Policy;
@@ -32,7 +34,11 @@ fn prove(criterion: &mut Criterion) {
     let mut bench = |name: &str, policy: &Policy| {
         let classifier = build(policy);
         told(name, &classifier, policy);
-        group.bench_function(name, |bencher| bencher.iter(|| classifier.prove(policy, Budget::default())));
+        for threads in [1, 2] {
+            let threads = NonZeroUsize::new(threads).expect("some");
+            let prove = || classifier.prove_on(threads, policy, Budget::default());
+            group.bench_function(BenchmarkId::new(name, threads), |bencher| bencher.iter(prove));
+        }
     };
     // 500 workloads and 1,000 rules, selectors of at most 3 % each, and of 25 %.
     bench("mesh/500x1000@3%", &shapes::mesh(500, 1_000, 3));

@@ -4,14 +4,18 @@
 #[path = "support/policies.rs"]
 mod policies;
 
+use std::fmt::Write as _;
+use std::num::NonZeroUsize;
+
 use policies::{packets, parties, policy, today};
 use proptest::prelude::*;
 use septum_classifier::{Answer, Budget, Builder, Classifier, Count, Proof, ProofError, Witness};
 use septum_rules::endpoint::Party;
+use septum_rules::load::load_text;
 use septum_rules::oracle::Oracle;
 use septum_rules::policy::Policy;
 use septum_rules::proto::Layer4;
-use septum_rules::rule::DenyWith;
+use septum_rules::rule::{DenyWith, LogMode};
 use septum_rules::verdict::Verdict;
 
 const ALL: Budget = Budget(u64::MAX);
@@ -94,6 +98,50 @@ proptest! {
         let proof = classifier.prove(&policy, ALL).map_err(|error| refuse(&error))?;
         prop_assert_eq!(proof.unproved_pairs(), 0);
         prop_assert_eq!(proof.packets.to_string(), all_packets(policy.workloads.len()));
+    }
+}
+
+/// Workloads of which rules tell every pair apart, more than are compared on one thread alone.
+fn many_pairs() -> Policy {
+    const WORKLOADS: usize = 70;
+    let mut text = "version = 1\n[segment.lan]\nsubnet = [\"10.0.0.0/24\"]\n".to_owned();
+    for at in 0..WORKLOADS {
+        write!(
+            text,
+            "[workload.w{at}]\nsegment = \"lan\"\nmac = \"02:00:00:00:00:{at:02x}\"\nip = [\"10.0.0.{}\"]\nlabels = {{ id = \"w{at}\" }}\n\
+             [[rule]]\nname = \"from{at}\"\nfrom = \"id=w{at}\"\nto = \"any\"\nallow = [\"tcp/{}\"]\n\
+             [[rule]]\nname = \"to{at}\"\nfrom = \"any\"\nto = \"id=w{at}\"\nallow = [\"udp/{}\"]\n",
+            at + 1,
+            80 + at % 3,
+            53 + at % 2,
+        )
+        .expect("a string takes everything");
+    }
+    load_text("pairs.toml", &text).expect("a policy").policy
+}
+
+#[test]
+fn how_many_threads_there_are_changes_nothing() {
+    let policy = many_pairs();
+    let classifier = Classifier::build(&policy, today()).unwrap();
+    let on = |threads: usize, policy: &Policy, budget: Budget| {
+        classifier.prove_on(NonZeroUsize::new(threads).unwrap(), policy, budget)
+    };
+    let proof = classifier.prove(&policy, ALL).unwrap();
+    assert!(proof.distinct_pairs > 4096, "{proof:?}");
+    // Late and early pairs differ.
+    let mut changed = policy.clone();
+    changed.rules.iter_mut().skip(40).step_by(9).for_each(|rule| rule.log = LogMode::All);
+    let mismatch = classifier.prove(&changed, ALL);
+    assert!(matches!(mismatch, Err(ProofError::Mismatch(_))));
+    let budgets = [proof.work - 1, proof.work / 2, proof.work / 9, 1].map(Budget);
+    let exhausted = budgets.map(|budget| classifier.prove(&policy, budget));
+    assert!(matches!(&exhausted[0], Err(ProofError::Budget(covered)) if covered.proved_pairs > 0));
+    for threads in [2, 3, 64] {
+        assert_eq!(on(threads, &policy, ALL), Ok(proof));
+        assert_eq!(on(threads, &policy, Budget(proof.work)), Ok(proof));
+        assert_eq!(on(threads, &changed, ALL), mismatch);
+        assert_eq!(budgets.map(|budget| on(threads, &policy, budget)), exhausted);
     }
 }
 

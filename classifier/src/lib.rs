@@ -73,8 +73,8 @@
 //!
 //! # What it does not do
 //!
-//! It reads no clock ([`Classifier::valid_until`] says when to build again), starts no thread, and knows neither
-//! connections nor routes.
+//! It reads no clock ([`Classifier::valid_until`] says when to build again), starts no thread but those that its caller
+//! grants a proof ([`Classifier::prove_on`]), and knows neither connections nor routes.
 
 mod address_map;
 mod address_trie;

@@ -12,8 +12,8 @@
 //!    and a sweep over each family's addresses.
 //! 2. `parties`: everybody, in classes that neither policy nor object tells apart, once as sources and once as
 //!    destinations. `packets`: what can be at layer 4, likewise, in cells.
-//! 3. `pairs`: for each pair of classes (those that nothing names, column by column: `columns`) the rules that apply (`items`), what the two gates then say of each cell
-//!    (`gates`), and whether the object says the same (`answer`). Equal pairs are compared once.
+//! 3. `pairs`: for each pair of classes (those that nothing names, column by column: `columns`) the rules that apply (`items`). `comparison`: what the two gates then say of each cell
+//!    (`gates`), and whether the object says the same (`answer`). Equal pairs are compared once, distinct ones on several threads.
 //! 4. `certificate`: digests of what was proved equal.
 //!
 //! What the policy says is taken from the policy and the vocabulary that the reference evaluator uses; no code is
@@ -30,6 +30,7 @@
 mod answer;
 mod certificate;
 mod columns;
+mod comparison;
 #[cfg(test)]
 mod corruption;
 mod count;
@@ -42,6 +43,8 @@ mod pairs;
 mod parties;
 mod source;
 mod work;
+
+use std::num::NonZeroUsize;
 
 use septum_rules::date::Date;
 use septum_rules::endpoint::Party;
@@ -151,7 +154,8 @@ fn day(day: &Option<Date>) -> String {
 }
 
 impl Classifier {
-    /// Decides whether this object means what `policy` means on the day for which it was compiled.
+    /// Decides whether this object means what `policy` means on the day for which it was compiled. [`Classifier::prove_on`]
+    /// does it on several threads.
     ///
     /// # Errors
     /// [`ProofError::Mismatch`] with a packet that shows the difference; [`ProofError::Budget`], with what was covered,
@@ -161,18 +165,42 @@ impl Classifier {
     /// When the policy is not resolved: an index in it is out of range. When the object was updated since its
     /// compile: what an update touches is proved as it is made.
     pub fn prove(&self, policy: &Policy, budget: Budget) -> Result<Proof, ProofError> {
-        self.prove_within(policy, Scope::everything(), budget)
+        self.prove_on(NonZeroUsize::MIN, policy, budget)
     }
 
-    /// [`Classifier::prove`] for some packets.
-    fn prove_within(&self, policy: &Policy, scope: Scope, budget: Budget) -> Result<Proof, ProofError> {
+    /// [`Classifier::prove`] on up to so many threads, this one included; the others end with it. The outcome does not
+    /// depend on how many there are, unless there is both a mismatch and a budget that ends before all is compared: then it
+    /// is either.
+    ///
+    /// # Errors
+    /// As [`Classifier::prove`].
+    ///
+    /// # Panics
+    /// As [`Classifier::prove`].
+    pub fn prove_on(
+        &self,
+        threads: NonZeroUsize,
+        policy: &Policy,
+        budget: Budget,
+    ) -> Result<Proof, ProofError> {
+        self.prove_within(policy, Scope::everything(), budget, threads)
+    }
+
+    /// [`Classifier::prove_on`] for some packets.
+    fn prove_within(
+        &self,
+        policy: &Policy,
+        scope: Scope,
+        budget: Budget,
+        threads: NonZeroUsize,
+    ) -> Result<Proof, ProofError> {
         self.assert_plain();
         let source = Source::read(policy, self.now(), scope);
         if source.valid_until != self.valid_until() {
             return Err(ProofError::ValidUntil { meant: source.valid_until, compiled: self.valid_until() });
         }
         let (mut proof, mut work) = (Proof::default(), Work::new(budget));
-        let outcome = self.compare(&source, &mut proof, &mut work);
+        let outcome = self.compare(&source, threads, &mut proof, &mut work);
         proof.work = work.spent;
         match outcome {
             Ok(()) => Ok(proof),
@@ -181,7 +209,13 @@ impl Classifier {
         }
     }
 
-    fn compare(&self, source: &Source<'_>, proof: &mut Proof, work: &mut Work) -> Result<(), Stopped> {
+    fn compare(
+        &self,
+        source: &Source<'_>,
+        threads: NonZeroUsize,
+        proof: &mut Proof,
+        work: &mut Work,
+    ) -> Result<(), Stopped> {
         let parties = parties::sort(self, source, work)?;
         let sides = [&parties.sources, &parties.destinations];
         let [sources, destinations] = sides.map(|side| side.classes.len());
@@ -190,6 +224,6 @@ impl Classifier {
         proof.pairs = sources as u64 * destinations as u64;
         let packets = Packets::sort(self, source, work)?;
         (proof.intervals, proof.cells) = (packets.intervals, packets.cells as usize);
-        Pairs::new(self, source, &parties, &packets).compare(proof, work)
+        Pairs::new(self, source, &parties, &packets, threads).compare(proof, work)
     }
 }

@@ -10,6 +10,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroUsize;
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -246,7 +247,7 @@ fn in_a_small_universe_exactly_what_matters_is_refused() {
             let mut spoiled = sound.clone();
             let table = spoiled.spoil(&mut chance);
             let difference = world.difference(&spoiled);
-            match (spoiled.prove_within(&policy, scope.clone(), ALL), difference) {
+            match (spoiled.prove_within(&policy, scope.clone(), ALL, NonZeroUsize::MIN), difference) {
                 (Ok(_), None) => {}
                 (Err(error), Some(_)) => {
                     mattered += 1;

@@ -2,16 +2,20 @@
 //!
 //! For one source class after the other, the rules whose `from` it satisfies are dealt to the destination classes that
 //! satisfy their `to`. A pair is then its program in the object, its two owners and its list of rules, and most pairs
-//! are equal to one that was compared before. Pairs that nothing names are compared by columns (`columns`).
+//! are equal to one that was met before. Pairs that nothing names are compared by columns (`columns`). The others are
+//! compared block by block (`comparison`), on several threads; the pairs of a source are proved once its block is.
 //! Cost: rules for each pair that they name, columns for each source, and the distinct pairs times their rules.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::answer::Answer;
 use super::columns::Columns;
+use super::comparison::{self, Comparer, Distinct};
 use super::count::Count;
-use super::gates::{Ends, Judged};
-use super::items::{Items, Pieces};
+use super::gates::Ends;
+use super::items::Items;
 use super::packets::Packets;
 use super::parties::{Class, Parties, examples};
 use super::source::Source;
@@ -19,6 +23,9 @@ use super::work::{Exhausted, Work};
 use super::{Proof, Witness};
 use crate::Classifier;
 use crate::rule_trie::Program;
+
+/// So many distinct pairs are compared at once: enough to be worth starting threads for.
+const BLOCK: usize = 2048;
 
 /// Why comparing ended before its end.
 pub(super) enum Stopped {
@@ -32,10 +39,7 @@ impl From<Exhausted> for Stopped {
     }
 }
 
-/// What the object says of the cells under one program: where the verdict may change, and the verdict.
-type Says = Box<[(u32, Option<u32>)]>;
-
-/// Compares pairs, and remembers which were equal.
+/// Sorts pairs, and has those compared that are like none before.
 pub(super) struct Pairs<'a, 'p> {
     classifier: &'a Classifier,
     source: &'a Source<'p>,
@@ -46,20 +50,13 @@ pub(super) struct Pairs<'a, 'p> {
     lists: Vec<Vec<u32>>,
     /// The destination classes whose list is not empty.
     dealt: Vec<u32>,
-    known_lists: HashMap<Box<[u32]>, u32, ahash::RandomState>,
-    /// By program; `None` where a lookup leaves its tables.
-    programs: HashMap<Option<Program>, Says, ahash::RandomState>,
-    /// Program, owners, list.
-    equal: HashSet<(Option<Program>, [u32; 2], u32), ahash::RandomState>,
-    pieces: Pieces,
-    judged: Judged,
-}
-
-/// Two classes, by number.
-#[derive(Clone, Copy)]
-struct Pair {
-    source: usize,
-    destination: usize,
+    /// Lists that were met, by number, and their numbers.
+    known_lists: Vec<Arc<[u32]>>,
+    numbers: HashMap<Arc<[u32]>, u32, ahash::RandomState>,
+    /// Program, owners, list of all pairs that were met; those of `waiting` are not compared yet.
+    met: HashSet<(Option<Program>, [u32; 2], u32), ahash::RandomState>,
+    waiting: Vec<Distinct>,
+    threads: NonZeroUsize,
 }
 
 impl<'a, 'p> Pairs<'a, 'p> {
@@ -68,6 +65,7 @@ impl<'a, 'p> Pairs<'a, 'p> {
         source: &'a Source<'p>,
         parties: &'a Parties,
         packets: &'a Packets,
+        threads: NonZeroUsize,
     ) -> Self {
         Self {
             classifier,
@@ -77,11 +75,11 @@ impl<'a, 'p> Pairs<'a, 'p> {
             items: Items::new(source, packets),
             lists: vec![Vec::new(); parties.destinations.classes.len()],
             dealt: Vec::new(),
-            known_lists: HashMap::default(),
-            programs: HashMap::default(),
-            equal: HashSet::default(),
-            pieces: Pieces::default(),
-            judged: Judged::default(),
+            known_lists: Vec::new(),
+            numbers: HashMap::default(),
+            met: HashSet::default(),
+            waiting: Vec::new(),
+            threads,
         }
     }
 
@@ -93,7 +91,9 @@ impl<'a, 'p> Pairs<'a, 'p> {
         let ranks_from = self.ranks_by_selector();
         let mut columns = Columns::new(self.classifier, self.parties);
         work.spend(columns.cost())?;
-        for (source, class) in self.parties.sources.classes.iter().enumerate() {
+        let mut sorted = 0;
+        let sources = &self.parties.sources.classes;
+        for (source, class) in sources.iter().enumerate() {
             work.spend(class.selectors.len())?;
             let leaving = class.selectors.iter().flat_map(|selector| &ranks_from[*selector as usize]);
             let mut ranks: Vec<u32> = leaving.copied().collect();
@@ -105,13 +105,36 @@ impl<'a, 'p> Pairs<'a, 'p> {
             let standing = columns.standing_for_all(source, class, &dealt);
             work.spend(columns.cost_of_a_source() + standing.len())?;
             for destination in standing {
-                self.pair(Pair { source, destination: destination as usize }, proof, work)?;
+                self.pair([source, destination as usize], work)?;
             }
             self.dealt = dealt;
             self.dealt.clear();
-            proof.count_pairs(class, self.lists.len(), &columns.addresses);
+            if self.waiting.len() >= BLOCK || source + 1 == sources.len() {
+                self.compare_waiting(proof, work)?;
+                for class in &sources[sorted..=source] {
+                    proof.count_pairs(class, self.lists.len(), &columns.addresses);
+                }
+                sorted = source + 1;
+            }
         }
         Ok(())
+    }
+
+    /// Compares the distinct pairs that were met since it was done last.
+    fn compare_waiting(&mut self, proof: &mut Proof, work: &mut Work) -> Result<(), Stopped> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let comparer = || Comparer::new(self.classifier, self.source, self.packets, &self.items);
+        let differs = comparison::compare_all(&waiting, comparer, self.threads, work)?;
+        let Some((at, differs)) = differs else {
+            proof.distinct_pairs += waiting.len() as u64;
+            return Ok(());
+        };
+        let [source, destination] = waiting[at].classes;
+        let Parties { sources, destinations, .. } = self.parties;
+        let (source, destination) = examples(&sources.classes[source], &destinations.classes[destination]);
+        let layer4 = self.packets.example(differs.cell);
+        let (meant, compiled) = (differs.meant, differs.compiled);
+        Err(Stopped::Mismatch(Box::new(Witness { source, destination, layer4, meant, compiled })))
     }
 
     /// By selector: the ranks of the rules whose `from` it is.
@@ -153,141 +176,41 @@ impl<'a, 'p> Pairs<'a, 'p> {
         Ok(())
     }
 
-    /// Compares one pair, unless its like was compared; takes its list.
-    fn pair(&mut self, pair: Pair, proof: &mut Proof, work: &mut Work) -> Result<(), Stopped> {
+    /// Has one pair compared, unless its like was met; takes its list.
+    fn pair(&mut self, classes: [usize; 2], work: &mut Work) -> Result<(), Exhausted> {
         let Parties { sources, destinations, .. } = self.parties;
-        let (from, to) = (&sources.classes[pair.source], &destinations.classes[pair.destination]);
+        let (from, to) = (&sources.classes[classes[0]], &destinations.classes[classes[1]]);
         let ends = Ends {
             source: sources.owners[from.owner as usize],
             destination: destinations.owners[to.owner as usize],
         };
-        let mut list = std::mem::take(&mut self.lists[pair.destination]);
+        let mut list = std::mem::take(&mut self.lists[classes[1]]);
         if !ends.are_asked() {
             list.clear();
         }
         work.spend(8 + list.len())?;
         let program =
             from.end.zip(to.end).and_then(|(from, to)| self.classifier.trie.program_between(from, to));
-        let list_number = self.number(&list);
-        let key = (program, [from.owner, to.owner], list_number);
-        if !self.equal.contains(&key) {
-            self.judge(ends, &list, work)?;
-            self.compare_cells(ends, program, work).map_err(|stopped| match stopped {
-                Differs::Exhausted => Stopped::Exhausted,
-                Differs::At(differs) => {
-                    let (cell, meant, compiled) = *differs;
-                    let (source, destination) = examples(from, to);
-                    let layer4 = self.packets.example(cell);
-                    Stopped::Mismatch(Box::new(Witness { source, destination, layer4, meant, compiled }))
-                }
-            })?;
-            self.equal.insert(key);
-            proof.distinct_pairs += 1;
+        let number = self.number(&list);
+        if self.met.insert((program, [from.owner, to.owner], number)) {
+            let list = Arc::clone(&self.known_lists[number as usize]);
+            self.waiting.push(Distinct { classes, ends, program, list });
         }
         // The list's room is used again.
         list.clear();
-        self.lists[pair.destination] = list;
+        self.lists[classes[1]] = list;
         Ok(())
     }
 
     fn number(&mut self, list: &[u32]) -> u32 {
-        if let Some(number) = self.known_lists.get(list) {
+        if let Some(number) = self.numbers.get(list) {
             return *number;
         }
         let number = self.known_lists.len() as u32;
-        self.known_lists.insert(list.into(), number);
+        let list: Arc<[u32]> = list.into();
+        self.known_lists.push(Arc::clone(&list));
+        self.numbers.insert(list, number);
         number
-    }
-
-    fn judge(&mut self, ends: Ends, list: &[u32], work: &mut Work) -> Result<(), Exhausted> {
-        work.spend(self.items.cost(list))?;
-        self.items.cut(list, &mut self.pieces);
-        work.spend(list.len() * self.pieces.words * 2 + self.pieces.firsts.len())?;
-        self.judged.judge(ends, &self.items, list, &self.pieces);
-        Ok(())
-    }
-
-    /// Goes over the cells where the policy's answer or the object's may change.
-    fn compare_cells(
-        &mut self,
-        ends: Ends,
-        program: Option<Program>,
-        work: &mut Work,
-    ) -> Result<(), Differs> {
-        if !self.programs.contains_key(&program) {
-            let says = self.says(program, work)?;
-            self.programs.insert(program, says);
-        }
-        let says = &self.programs[&program];
-        let firsts = &self.pieces.firsts;
-        work.spend(says.len() + firsts.len())?;
-        let (mut piece, mut run) = (0, 0);
-        let mut meant: Option<(usize, Answer)> = None;
-        let mut equal: Option<Option<u32>> = None;
-        loop {
-            let cell = firsts[piece].max(says[run].0);
-            let is_known =
-                meant.as_ref().is_some_and(|(of, _)| *of == piece || self.judged.is_same(*of, piece));
-            if !is_known {
-                meant = Some((piece, self.judged.answer(ends, piece, self.source)));
-                equal = None;
-            }
-            let verdict = says[run].1;
-            if let Some((_, meant)) = &meant
-                && equal != Some(verdict)
-            {
-                work.spend(16)?;
-                if !self.classifier.answers(verdict, meant) {
-                    let compiled = self.classifier.answer(verdict);
-                    return Err(Differs::At(Box::new((cell, meant.clone(), compiled))));
-                }
-                equal = Some(verdict);
-            }
-            // On to whichever ends first.
-            let ends_at = |next: Option<u32>| next.unwrap_or(self.packets.cells);
-            let piece_end = ends_at(firsts.get(piece + 1).copied());
-            let run_end = ends_at(says.get(run + 1).map(|(first, _)| *first));
-            let end = piece_end.min(run_end);
-            if end == self.packets.cells {
-                return Ok(());
-            }
-            piece += usize::from(piece_end == end);
-            run += usize::from(run_end == end);
-        }
-    }
-
-    /// What the object says of all cells under one program.
-    fn says(&self, program: Option<Program>, work: &mut Work) -> Result<Says, Exhausted> {
-        let mut says: Vec<(u32, Option<u32>)> = Vec::new();
-        let mut say = |cell: u32, verdict: Option<u32>| {
-            if says.last().is_none_or(|(_, last)| *last != verdict) {
-                says.push((cell, verdict));
-            }
-        };
-        for run in &self.packets.runs {
-            work.spend(2 + run.cells as usize / 16)?;
-            match program.zip(run.first_class) {
-                None => say(run.first_cell, None),
-                Some((program, class)) => {
-                    let tell = |at: u32, verdict: Option<u32>| say(run.first_cell + at, verdict);
-                    self.classifier.trie.verdicts(program, class, run.cells, tell);
-                }
-            }
-        }
-        Ok(says.into())
-    }
-}
-
-/// Why a pair is not found equal.
-enum Differs {
-    /// The cell, what the policy says of it, and what the object says.
-    At(Box<(u32, Answer, Option<Answer>)>),
-    Exhausted,
-}
-
-impl From<Exhausted> for Differs {
-    fn from(_: Exhausted) -> Self {
-        Self::Exhausted
     }
 }
 

@@ -28,6 +28,11 @@ impl Work {
         Self { budget: budget.0, spent: 0 }
     }
 
+    /// What is left of the budget.
+    pub(super) fn left(&self) -> Budget {
+        Budget(self.budget - self.spent.min(self.budget))
+    }
+
     /// Asked before the work is done.
     ///
     /// # Errors

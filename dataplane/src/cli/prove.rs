@@ -5,6 +5,7 @@
 mod format;
 
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -56,7 +57,8 @@ pub(super) enum Outcome {
 pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let compiled = policy_file::compile(&arguments.file)?;
     let (policy, classifier) = (&*compiled.policy, &*compiled.classifier);
-    let outcome = match classifier.prove(policy, Budget(arguments.budget)) {
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let outcome = match classifier.prove_on(threads, policy, Budget(arguments.budget)) {
         Ok(proof) => Outcome::Proved(proof, classifier.certificate(policy)),
         Err(ProofError::Budget(covered)) => Outcome::Unproved(*covered),
         Err(ProofError::Mismatch(witness)) => Outcome::Mismatch(witness),
