@@ -27,9 +27,9 @@ use crate::wire::vnet_hdr::VnetHeader;
 use crate::wire::{Content, Headers, Parsed};
 
 /// Frames whose connections' lines are asked for one behind the other. A request waits until its address is translated, and what is
-/// behind it waits too, unless it is another request: a processor walks through several page tables at the same time. Many more than
-/// this, and the requests outnumber those that it keeps in mind.
-const ASKED: usize = 16;
+/// behind it waits too, unless it is another request: a processor walks through several page tables at the same time. Of many more than
+/// this it forgets some.
+const ASKED: usize = 8;
 
 /// What was found of one frame.
 #[derive(Clone, Copy, Debug)]
@@ -144,25 +144,33 @@ impl Survey {
                 }
             }
             if index % ASKED == ASKED - 1 {
-                self.ask(index + 1 - ASKED..index + 1, table);
+                self.ask(index + 1 - ASKED, burst.len(), table);
             }
         }
-        self.ask(burst.len() / ASKED * ASKED..burst.len(), table);
+        if !burst.len().is_multiple_of(ASKED) {
+            self.ask(burst.len() / ASKED * ASKED, burst.len(), table);
+        }
         bytes
     }
 
-    /// Asks for the lines of these frames' connections.
+    /// Asks for the lines of the connections of the frames from `start` on, and of those before, whose lines have come
+    /// meanwhile, for what stands elsewhere.
     #[inline(always)]
-    fn ask(&self, frames: Range<usize>, table: &ConnectionTable) {
-        for index in frames {
-            let connection = match self.common(index) {
-                Some(common) => &common.connection,
-                None => match &self.findings[index].course {
-                    Course::Packet { connection, .. } => connection,
-                    _ => continue,
-                },
-            };
-            table.prefetch(&connection.key, connection.hash);
+    fn ask(&self, start: usize, end: usize, table: &ConnectionTable) {
+        let of = |frames: Range<usize>| frames.filter_map(|index| self.connection(index));
+        of(start..end.min(start + ASKED)).for_each(|to| table.prefetch(&to.key, to.hash));
+        of(start.saturating_sub(ASKED)..start).for_each(|to| table.prefetch_further(to.hash));
+    }
+
+    /// The connection that a frame would belong to.
+    #[inline(always)]
+    fn connection(&self, index: usize) -> Option<&Connection> {
+        match self.common(index) {
+            Some(common) => Some(&common.connection),
+            None => match &self.findings[index].course {
+                Course::Packet { connection, .. } => Some(connection),
+                _ => None,
+            },
         }
     }
 

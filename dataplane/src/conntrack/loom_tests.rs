@@ -58,8 +58,9 @@ fn two_that_open_the_same_connection_leave_one() {
 #[test]
 fn two_that_open_the_same_connection_in_two_regions_leave_one() {
     loom::model(|| {
-        // The inner region is full with one.
-        let table = Arc::new(ConnectionTable::seeded_with(1, WAYS, Places::of_lengths(WAYS, 2 * WAYS)));
+        // One has room in the inner region.
+        let places = Places::of_lengths(2 * WAYS, 2 * WAYS);
+        let table = Arc::new(ConnectionTable::seeded_with(1, WAYS, places));
         let other = Arc::clone(&table);
         let thread = thread::spawn(move || open(&other, 1, &Terms::default(), START));
         let own = open(&table, 1, &Terms::default(), START);

@@ -3,9 +3,9 @@
 //! A processor translates addresses page by page, and the kernel's own work between two bursts pushes out what it has kept of
 //! them. In a table for a million connections each packet meets a page of its own, and to translate its address takes longer than
 //! to fetch the line: a prefetch waits for it too, and in a virtual machine it is a walk through two page tables, whatever the
-//! guest's pages are. So a long table has an *inner* region of an eighth of the rest, where connections stand while there is
-//! room: few of them live on few pages. Where it is half full, they stand in the *outer* region. Nothing moves: a search goes through
-//! both while both hold something, and begins where more do.
+//! guest's pages are. So a table has an *inner* region of a quarter of the rest, where connections stand while there is
+//! room: few of them live on few pages. Where it is a quarter full, so that nearly all still have the entry that they prefer, they stand
+//! in the *outer* region. Nothing moves: a search goes through both while both hold something, and begins where more do.
 //!
 //! In a region a key prefers one entry by its hash. Where that is taken it stands in another of the same bucket of eight, and where they
 //! all are, in another bucket: the hash leads through all of them. A region is at least twice as long as what may stand in it, so
@@ -77,7 +77,7 @@ impl Places {
     /// Places for `limit` connections.
     pub(super) fn new(limit: usize) -> Self {
         let length = limit.saturating_mul(2).next_power_of_two();
-        let inner = length / 8;
+        let inner = length / 4;
         Self::of_lengths(if inner < LEAST_INNER { 0 } else { inner }, length)
     }
 
@@ -119,7 +119,7 @@ impl Places {
     /// The region where the next connection is to stand.
     pub(super) fn for_next(&self) -> Region {
         let [inner, outer] = self.regions;
-        if outer.length == 0 || self.held(0) < inner.length as u64 / 2 { inner } else { outer }
+        if outer.length == 0 || self.held(0) < inner.length as u64 / 4 { inner } else { outer }
     }
 
     /// The region of an entry.

@@ -76,7 +76,7 @@ impl ConnectionTable {
     /// Port slots that have a share of their own.
     const OWNERS: usize = if cfg!(septum_loom) { 2 } else { 1 << 16 };
 
-    /// A table for `limit` connections: 216 bytes for each, rounded up to a power of two.
+    /// A table for `limit` connections: 240 bytes for each, rounded up to a power of two.
     pub fn new(limit: usize) -> Self {
         Self::hashed_by(SeedableRandomState::random(), limit, Places::new(limit.max(WAYS)))
     }
@@ -197,6 +197,19 @@ impl ConnectionTable {
         let (region, other) = self.places.in_use();
         ask(region);
         other.into_iter().for_each(ask);
+    }
+
+    /// Asks for the lines where a key of this hash may stand instead, if another has the entry that it prefers; some time after
+    /// [`ConnectionTable::prefetch`], whose line this waits for.
+    #[inline]
+    pub fn prefetch_further(&self, hash: u64) {
+        let (region, _) = self.places.in_use();
+        let first = region.preferred(hash);
+        let words = self.words(first);
+        let is_anothers = (words[0].load(Ordering::Relaxed) ^ hash) & FINGERPRINT != 0;
+        if is_anothers && words[5].load(Ordering::Relaxed) & DISPLACED != 0 {
+            region.candidates(hash).skip(1).take(2).for_each(|next| prefetch(&self.entries[next]));
+        }
     }
 
     pub(super) fn words(&self, index: usize) -> &Words {

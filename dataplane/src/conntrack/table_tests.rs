@@ -135,18 +135,18 @@ fn divided(seed: u64, limit: usize, inner: usize) -> ConnectionTable {
 
 #[test]
 fn few_stand_on_few_pages_and_more_beside_them() {
-    let (table, at) = (divided(7, 1024, 128), second(0));
+    let (table, at) = (divided(7, 1024, 256), second(0));
     let place = |number| find(&table, number, at).unwrap().index;
     fill(&table, 0..64, at);
-    assert!((0..64).all(|number| place(number) < 128), "there is room in the inner region");
+    assert!((0..64).all(|number| place(number) < 256), "there is room in the inner region");
     assert!(table.places.in_use().1.is_none(), "so no search goes further");
     fill(&table, 64..1024, at);
-    assert!((64..1024).all(|number| place(number) >= 128));
-    assert!((0..64).all(|number| place(number) < 128), "nothing moves");
+    assert!((64..1024).all(|number| place(number) >= 256));
+    assert!((0..64).all(|number| place(number) < 256), "nothing moves");
     // The places of those that end are taken first.
     (0..32).for_each(|number| table.end(&find(&table, number, at).unwrap()));
     fill(&table, 2000..2032, at);
-    assert!((2000..2032).all(|number| place(number) < 128));
+    assert!((2000..2032).all(|number| place(number) < 256));
     (64..1024).for_each(|number| table.end(&find(&table, number, at).unwrap()));
     assert!(table.places.in_use().1.is_none());
     assert!((32..64).chain(2000..2032).all(|number| phase(&table, number, at).is_some()));
@@ -157,8 +157,8 @@ fn few_stand_on_few_pages_and_more_beside_them() {
 
 #[test]
 fn a_long_table_has_an_inner_region_and_a_short_one_has_none() {
-    assert_eq!(Places::new(32).length(), 64);
-    assert_eq!(Places::new(64).length(), 128 + 16);
+    assert_eq!(Places::new(16).length(), 32);
+    assert_eq!(Places::new(64).length(), 128 + 32);
     let parts: Vec<_> = (0..SLICES).flat_map(|part| part_of(3..1000, part, SLICES)).collect();
     assert_eq!(parts, (3..1000).collect::<Vec<_>>(), "the parts of a sweep are all of it");
 }
