@@ -28,9 +28,14 @@ impl Row {
 
     /// `size 64, flows 1`
     pub(super) fn label(&self) -> String {
-        let parts = self.parameters.iter().map(|(name, value)| format!("{name} {value}"));
-        parts.collect::<Vec<_>>().join(", ")
+        describe(&self.parameters)
     }
+}
+
+/// `size 64, flows 1`
+pub(super) fn describe(parameters: &[(&'static str, String)]) -> String {
+    let parts = parameters.iter().map(|(name, value)| format!("{name} {value}"));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// One figure in words, for progress.
