@@ -1,8 +1,8 @@
 //! The first look at a burst: what its frames are, whose, where they would go, and where their connections would stand.
 //!
 //! Pure: it reads the snapshot and the frames, and changes neither those nor any connection. What it finds of all frames is
-//! kept, so that the second look ([`crate::pipeline`]) finds the connections' cache lines in the processor: each was asked for
-//! when its frame was surveyed, and the frames behind that one took longer than memory does. With 100,000 connections in
+//! kept, so that the second look ([`crate::pipeline`]) finds the connections' cache lines in the processor: those of a few
+//! frames are asked for together, and what is surveyed behind them takes longer than memory does. With 100,000 connections in
 //! rotation nearly every one of these reads would be a wait of its own otherwise.
 //!
 //! Cost: one burst of findings, allocated once; no allocation later.

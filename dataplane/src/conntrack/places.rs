@@ -74,9 +74,9 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Places for `limit` connections.
+    /// Places for `limit` connections, and a bucket's at least.
     pub(super) fn new(limit: usize) -> Self {
-        let length = limit.saturating_mul(2).next_power_of_two();
+        let length = limit.max(WAYS).saturating_mul(2).next_power_of_two();
         let inner = length / 4;
         Self::of_lengths(if inner < LEAST_INNER { 0 } else { inner }, length)
     }

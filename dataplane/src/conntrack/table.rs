@@ -78,13 +78,13 @@ impl ConnectionTable {
 
     /// A table for `limit` connections: 240 bytes for each, rounded up to a power of two.
     pub fn new(limit: usize) -> Self {
-        Self::hashed_by(SeedableRandomState::random(), limit, Places::new(limit.max(WAYS)))
+        Self::hashed_by(SeedableRandomState::random(), limit, Places::new(limit))
     }
 
     /// The same with a hash that `seed` alone determines, so that a simulation can be played again. Never for traffic:
     /// senders choose the keys.
     pub fn seeded(seed: u64, limit: usize) -> Self {
-        Self::hashed_by(Self::hash_of(seed), limit, Places::new(limit.max(WAYS)))
+        Self::hashed_by(Self::hash_of(seed), limit, Places::new(limit))
     }
 
     /// The same with other regions.
