@@ -1,29 +1,14 @@
 """Two namespaces, `client` and `server`, and the processes between them; all of it goes when the lab is left."""
 
-import os
 import pathlib
 import shlex
 import subprocess
-import sys
 import tempfile
 import time
-
-INSIDE = "SEPTUM_PEERS_INSIDE"
 
 CLIENT, SERVER = "client", "server"
 MAC = {CLIENT: "02:00:00:00:00:01", SERVER: "02:00:00:00:00:02"}
 ADDRESS = {CLIENT: "10.77.0.1", SERVER: "10.77.0.2"}
-
-
-def enter_namespaces():
-    """Starts the program again where network, mounts and processes are its own, and end with it."""
-    if INSIDE in os.environ:
-        subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
-        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-        return
-    user = [] if os.getuid() == 0 else ["--user", "--map-root-user"]
-    spaces = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    os.execvpe("unshare", ["unshare", *user, *spaces, sys.executable, *sys.argv], {**os.environ, INSIDE: "1"})
 
 
 class Lab:
