@@ -1,6 +1,6 @@
 //! A burst: up to 64 frames that one worker reads, judges and writes together.
 //!
-//! Every frame lies in a slot of its own: a 12-byte [`crate::wire::vnet_hdr::VnetHeader`], then the Ethernet
+//! Every frame lies in a slot of its own: a 24-byte [`crate::wire::vnet_hdr::VnetHeader`], then the Ethernet
 //! frame. Slots hold the largest super-frame that a kernel hands out, so nothing is ever spilled or chained.
 //! The memory is allocated once, in huge pages where the kernel has them, and reused for the life of the worker.
 

@@ -4,14 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use septum::burst::ETHERNET;
 use septum::drop_reason::DropReason;
 use septum_rules::flow_key::FlowKey;
 use septum_rules::proto::{Layer4, Protocol};
 
 use crate::SHOP;
 use crate::fabric::Fabric;
-
-const ETHERNET: usize = 12;
 
 /// Two ends, and what one may send to the other, or may not.
 type Conversation = ((&'static str, &'static str), Layer4);

@@ -1,5 +1,6 @@
 //! A compromised workload lies about who it is; each lie has a reason of its own, and reaches nobody.
 
+use septum::burst::ETHERNET;
 use septum::drop_reason::DropReason;
 use septum::wire::{Arp, Content};
 use septum_rules::mac::MacAddress;
@@ -18,9 +19,6 @@ fn lie(change: impl FnOnce(&Fabric, &mut Vec<u8>)) -> Result<(), DropReason> {
     change(&fabric, &mut frame);
     fabric.outcome("web-1", &frame)
 }
-
-/// Offset of the Ethernet header in a frame.
-const ETHERNET: usize = 12;
 
 #[test]
 fn the_truth_passes() {

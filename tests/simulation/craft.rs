@@ -1,13 +1,13 @@
 //! Frames written by hand: independent of the switch's own wire formats, so that a mistake there is not made here too.
 //!
-//! Every frame begins with its 12-byte virtio header.
+//! Every frame begins with its 24-byte virtio header.
 
 use std::net::IpAddr;
 
 use septum_rules::mac::MacAddress;
 
 /// Bytes before the Ethernet header.
-pub(crate) const VNET: usize = 12;
+pub(crate) const VNET: usize = 24;
 /// Bytes before the network header of an untagged frame.
 pub(crate) const NETWORK: usize = VNET + 14;
 

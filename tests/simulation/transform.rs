@@ -24,12 +24,12 @@ pub(crate) fn routed(frame: &[u8], packet: &Packet, from: MacAddress, to: MacAdd
     frame
 }
 
-/// A frame that crosses a trunk: its virtio header is written anew, without the number of buffers, which no device reads, and
-/// with a length of the headers that leaves room for a tag, whatever it said.
+/// A frame that crosses a trunk: its virtio header is written anew, without the number of buffers and the hash, which no device
+/// reads, and with a length of the headers that leaves room for a tag, whatever it said.
 pub(crate) fn by_trunk(mut frame: Vec<u8>) -> Vec<u8> {
     let headers = u16::from_le_bytes([frame[2], frame[3]]).min(u16::MAX - 4);
     frame[2..4].copy_from_slice(&headers.to_le_bytes());
-    frame[VNET - 2..VNET].fill(0);
+    frame[10..VNET].fill(0);
     frame
 }
 
@@ -78,7 +78,7 @@ fn filled(frame: &[u8]) -> Vec<u8> {
     let field = |at: usize| usize::from(u16::from_le_bytes([frame[at], frame[at + 1]]));
     let (start, offset) = (VNET + field(6), field(8));
     frame[0] &= !1;
-    frame[6..12].fill(0);
+    frame[6..VNET].fill(0);
     // The place of SCTP's, which is a CRC: of the packet itself, or of one that it carries.
     if offset == 8 {
         frame[start + 8..start + 12].fill(0);

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use septum::burst::SLOT;
 use septum::drop_reason::DropReason;
 use septum::port::Offloads;
+use septum::wire::crc32c::crc32c;
 use septum::wire::parse::parse;
 use septum::wire::segment::{Segments, Unfinished, fit, longest_packet};
 use septum::wire::vnet_hdr::VnetHeader;
@@ -16,6 +17,8 @@ use crate::frames::*;
 use crate::reasons::{partial, super_frame};
 use crate::super_frame::{SuperFrame, fitted};
 use crate::traffic::spoiled;
+
+const HEADER: usize = VnetHeader::LENGTH;
 
 pub(crate) fn with_virtio_header(vnet: VnetHeader, frame: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; VnetHeader::LENGTH];
@@ -168,7 +171,7 @@ fn a_partial_checksum_is_completed_where_the_port_cannot() {
     assert_eq!(fitted(&frame, CHECKSUM_ONLY), std::slice::from_ref(&frame));
     let completed = fitted(&frame, Offloads::NONE).remove(0);
     assert_eq!(VnetHeader::read(&completed), Some(VnetHeader::default()));
-    assert_eq!(completed[12 + V4_PAYLOAD + 6..12 + V4_PAYLOAD + 8], right);
+    assert_eq!(completed[HEADER + V4_PAYLOAD..][6..8], right);
 }
 
 #[test]
@@ -177,7 +180,7 @@ fn sctp_gets_its_crc() {
     let mut frame = ipv4(132, b"\x0f\xa0\x0f\xa1\0\0\0\0\0\0\0\0\x0e\0\0\x04");
     frame = with_virtio_header(partial(34, 8), &frame);
     let completed = fitted(&frame, Offloads::NONE).remove(0);
-    assert_eq!(completed[12 + 42..12 + 46], septum::wire::crc32c::crc32c(&frame[12 + 34..]).to_le_bytes());
+    assert_eq!(completed[HEADER + 42..HEADER + 46], crc32c(&frame[HEADER + 34..]).to_le_bytes());
 }
 
 #[test]

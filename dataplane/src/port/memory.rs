@@ -145,6 +145,7 @@ fn lock(ring: &Mutex<Ring>) -> MutexGuard<'_, Ring> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::burst::ETHERNET;
 
     #[test]
     fn frames_pass_in_order_and_a_full_ring_loses_the_rest() {
@@ -156,7 +157,7 @@ mod tests {
         assert_eq!(near.receive(&mut burst).unwrap(), 3);
         let mut outcome = TransmitOutcome::default();
         near.transmit(burst.frames(&[2, 0, 1, 1]), &mut outcome);
-        assert_eq!((outcome.transmitted, outcome.bytes), (3, 3 * 68));
+        assert_eq!((outcome.transmitted, outcome.bytes), (3, 3 * (80 - ETHERNET as u64)));
         assert_eq!(outcome.undelivered[UndeliveredReason::QueueFull.index()], 1);
         let order: Vec<u8> = std::iter::from_fn(|| far.take()).map(|frame| frame[0]).collect();
         assert_eq!(order, [2, 0, 1]);

@@ -1,7 +1,7 @@
 //! TAP devices: the switch holds the queues, a workload the network device (linux/if_tun.h).
 //!
 //! A device is made inside its workload's namespace (about 1 ms), or an existing one is adopted when it is a TAP
-//! with several queues that nobody holds. Frames carry the 12-byte virtio header; super-frames and unfinished
+//! with several queues that nobody holds. Frames carry the 24-byte virtio header; super-frames and unfinished
 //! checksums come and go whole. One descriptor a worker; both directions of a flow come to the same one's ([`crate::sys::steering`]).
 //!
 //! The queues hold the namespace: one that loses its name and its processes lives on until the switch lets go of
@@ -44,7 +44,7 @@ pub struct TapQueue {
 const BATCH: usize = 4;
 
 impl TapQueue {
-    /// A queue from a descriptor that somebody else attached: not blocking, with the 12-byte header, little-endian.
+    /// A queue from a descriptor that somebody else attached: not blocking, with the 24-byte header, little-endian.
     pub fn new(descriptor: OwnedFd, offloads: Offloads) -> Self {
         Self {
             descriptor,

@@ -1,7 +1,7 @@
 //! AF_PACKET sockets with virtio headers (packet(7), linux/if_packet.h).
 //!
-//! The kernel's `struct virtio_net_hdr` has ten bytes here, ours twelve: the two spare ones are skipped by
-//! scattering and gathering, so no byte is copied for them. A VLAN tag, which the kernel takes out of the frame,
+//! The kernel's `struct virtio_net_hdr` has ten bytes here, ours 24: the others are skipped by scattering and
+//! gathering, so no byte is copied for them. A VLAN tag, which the kernel takes out of the frame,
 //! is put back.
 
 use std::ffi::{c_int, c_uint, c_void};
@@ -18,7 +18,7 @@ use crate::wire::vnet_hdr::VnetHeader;
 // The kernel's fields are in the machine's order, those of a burst are little-endian.
 const _: () = assert!(cfg!(target_endian = "little"), "AF_PACKET ports need a little-endian machine");
 
-/// Bytes of the kernel's header: ours without `num_buffers`.
+/// Bytes of the kernel's header: ours up to `num_buffers`.
 const HEADER: usize = 10;
 
 /// Bytes of a VLAN tag (IEEE 802.1Q).

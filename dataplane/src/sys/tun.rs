@@ -128,7 +128,7 @@ pub fn attached(queue: impl AsFd) -> io::Result<(String, Shape)> {
     Ok((String::from_utf8_lossy(name).into_owned(), shape))
 }
 
-/// Sets the virtio header: 12 bytes, little-endian.
+/// Sets the virtio header: 24 bytes, which every kernel takes, little-endian.
 ///
 /// # Errors
 /// What the driver says.

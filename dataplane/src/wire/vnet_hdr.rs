@@ -1,7 +1,9 @@
-//! The 12-byte header before every frame: `struct virtio_net_hdr_v1` (linux/virtio_net.h, VIRTIO 1.2 section 5.1.6).
+//! The 24-byte header before every frame: `struct virtio_net_hdr_v1_hash_tunnel` (linux/virtio_net.h, VIRTIO 1.4 section 5.1.6).
 //!
 //! It says which checksum is still to be filled in, and how a super-frame is to be segmented. All fields are
-//! little-endian (`TUNSETVNETLE`). `num_buffers` is ignored on reading and written as zero.
+//! little-endian (`TUNSETVNETLE`). `num_buffers` and the flow's hash are ignored on reading and written as zero.
+//!
+//! One layout for every port: kernels that know only a shorter header leave the rest as it was (before Linux 6.15) or zero.
 
 /// The header, decoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +38,7 @@ pub enum GsoType {
 
 impl VnetHeader {
     /// Bytes on the wire.
-    pub const LENGTH: usize = 12;
+    pub const LENGTH: usize = 24;
     /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`
     pub const NEEDS_CHECKSUM: u8 = 1;
     /// `VIRTIO_NET_HDR_F_DATA_VALID`
@@ -69,7 +71,7 @@ impl VnetHeader {
         frame[4..6].copy_from_slice(&self.gso_size.to_le_bytes());
         frame[6..8].copy_from_slice(&self.checksum_start.to_le_bytes());
         frame[8..10].copy_from_slice(&self.checksum_offset.to_le_bytes());
-        frame[10..12].fill(0);
+        frame[10..Self::LENGTH].fill(0);
     }
 
     /// The kind of super-frame; `None` for a type that the switch does not know.
