@@ -41,6 +41,14 @@ pub(crate) struct WithoutAddress {
     pub(crate) unspecified_ipv6: IdentityId,
 }
 
+impl WithoutAddress {
+    #[cfg(test)]
+    pub(crate) fn cells(&mut self) -> [crate::cells::Cell<'_>; 3] {
+        let Self { none, unspecified_ipv4, unspecified_ipv6 } = self;
+        [none, unspecified_ipv4, unspecified_ipv6].map(|identity| crate::cells::Cell::Word(&mut identity.0))
+    }
+}
+
 impl Addresses {
     /// # Errors
     /// A limit, see [`BuildError`].
@@ -122,11 +130,7 @@ impl Addresses {
         use crate::cells::Cell;
         self.ipv4.cells(tables);
         self.ipv6.cells(tables);
-        let workloads = self.workloads.iter_mut().flat_map(|without| {
-            let WithoutAddress { none, unspecified_ipv4, unspecified_ipv6 } = without;
-            [none, unspecified_ipv4, unspecified_ipv6].map(|identity| Cell::Word(&mut identity.0))
-        });
-        tables.push(("workloads", workloads.collect()));
+        tables.push(("workloads", self.workloads.iter_mut().flat_map(WithoutAddress::cells).collect()));
         let others = vec![Cell::Word(&mut self.gateway.0), Cell::Word(&mut self.world.0)];
         tables.push(("gateways and the world", others));
     }

@@ -1,6 +1,7 @@
 //! Every cell of an object's tables, for tests that spoil one.
 
 use septum_rules::identity::RuleId;
+use septum_rules::proto::Protocol;
 use septum_rules::rule::{DenyWith, LogMode};
 use septum_rules::verdict::{Decider, Refusal, Verdict};
 
@@ -33,6 +34,7 @@ pub(crate) enum Cell<'t> {
     Wide(&'t mut u128),
     Rule(&'t mut RuleId),
     NamedRule(&'t mut Option<RuleId>),
+    Protocol(&'t mut Option<Protocol>),
     Verdict(&'t mut Verdict),
     Decider(&'t mut Decider),
     Log(&'t mut LogMode),
@@ -71,6 +73,7 @@ impl Cell<'_> {
             Self::Wide(value) => **value,
             Self::Rule(value) => u128::from(value.0),
             Self::NamedRule(value) => value.map_or(1 << 32, |rule| u128::from(rule.0)),
+            Self::Protocol(value) => value.map_or(1 << 8, |protocol| u128::from(protocol.0)),
             Self::Verdict(value) => position(VERDICTS.iter().position(|it| it == *value)),
             Self::Decider(value) => match value {
                 Decider::Rule(rule) => u128::from(rule.0),
@@ -94,6 +97,7 @@ impl Cell<'_> {
             Self::Wide(value) => **value = bits,
             Self::Rule(value) => value.0 = bits as u32,
             Self::NamedRule(value) => **value = (bits & 3 != 0).then_some(RuleId(bits as u32)),
+            Self::Protocol(value) => **value = (bits & 3 != 0).then_some(Protocol(bits as u8)),
             Self::Verdict(value) => **value = VERDICTS[chance.below(VERDICTS.len())],
             Self::Decider(value) => {
                 **value = match chance.below(2) {
@@ -160,12 +164,16 @@ impl Classifier {
 
     /// Spoils one cell; gives the name of its table.
     pub(crate) fn spoil(&mut self, chance: &mut Chance) -> &'static str {
-        let mut tables = self.cells();
-        let table = chance.below(tables.len());
-        let (name, cells) = &mut tables[table];
-        let neighbour = cells[chance.below(cells.len())].bits();
-        let cell = chance.below(cells.len());
-        cells[cell].spoil(Some(neighbour), chance);
-        name
+        spoil_one(self.cells(), chance)
     }
+}
+
+/// Spoils one cell of some tables, none of which is empty; gives the name of its table.
+pub(crate) fn spoil_one(mut tables: Tables<'_>, chance: &mut Chance) -> &'static str {
+    let table = chance.below(tables.len());
+    let (name, cells) = &mut tables[table];
+    let neighbour = cells[chance.below(cells.len())].bits();
+    let cell = chance.below(cells.len());
+    cells[cell].spoil(Some(neighbour), chance);
+    name
 }

@@ -102,6 +102,10 @@ mod pair_matrix;
 mod parts;
 mod pattern;
 mod perfect_table;
+#[cfg(test)]
+#[path = "../../tests/support/policies.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with other tests, which use the rest")]
+mod policies;
 mod program;
 mod proof;
 mod reach;

@@ -78,6 +78,18 @@ impl Overlay {
         self.twin(one) == self.twin(other) && self.pairs.is_alike(one, other)
     }
 
+    /// What lookups between pairs with programs of their own read.
+    #[cfg(test)]
+    pub(crate) fn cells(&mut self) -> crate::cells::Tables<'_> {
+        let mut tables = crate::cells::Tables::new();
+        self.pairs.cells(&mut tables);
+        tables.push(("verdicts", self.verdicts.iter_mut().flat_map(VerdictEntry::cells).collect()));
+        let rules = self.audited_rules.iter_mut().flat_map(|rules| crate::cells::each(Arc::make_mut(rules)));
+        tables.push(("audited rules", rules.collect()));
+        tables.retain(|(_, cells)| !cells.is_empty());
+        tables
+    }
+
     /// Of an entry of `verdicts`.
     pub(crate) fn decision(&self, entry: &VerdictEntry) -> Decision {
         let gate = |gate: GateEntry| GateDecision {

@@ -24,6 +24,8 @@
 mod address;
 mod asked;
 mod claims;
+#[cfg(test)]
+mod corruption;
 mod identity_index;
 mod network_index;
 mod pair;

@@ -44,6 +44,26 @@ pub struct VerdictEntry {
     pub audited: bool,
 }
 
+impl VerdictEntry {
+    #[cfg(test)]
+    pub(crate) fn cells(&mut self) -> Vec<crate::cells::Cell<'_>> {
+        use crate::cells::Cell;
+        let Self { verdict, egress, ingress, rule, log, deny_with, audited } = self;
+        let gates = [egress, ingress].into_iter().flat_map(|gate| {
+            let GateEntry { admits, decider, audited, audited_rules } = gate;
+            [Cell::Flag(admits), Cell::Decider(decider), Cell::Flag(audited), Cell::Word(audited_rules)]
+        });
+        let rest = [
+            Cell::Verdict(verdict),
+            Cell::NamedRule(rule),
+            Cell::Log(log),
+            Cell::DenyWith(deny_with),
+            Cell::Flag(audited),
+        ];
+        gates.chain(rest).collect()
+    }
+}
+
 /// One gate's part of an outcome; [`crate::Classifier::decision`] gives it in full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GateEntry {
@@ -110,22 +130,7 @@ impl VerdictTable {
 
     #[cfg(test)]
     pub(crate) fn cells<'t>(&'t mut self, tables: &mut crate::cells::Tables<'t>) {
-        use crate::cells::Cell;
-        let entries = self.entries.iter_mut().flat_map(|entry| {
-            let VerdictEntry { verdict, egress, ingress, rule, log, deny_with, audited } = entry;
-            let gates = [egress, ingress].into_iter().flat_map(|gate| {
-                let GateEntry { admits, decider, audited, audited_rules } = gate;
-                [Cell::Flag(admits), Cell::Decider(decider), Cell::Flag(audited), Cell::Word(audited_rules)]
-            });
-            gates.chain([
-                Cell::Verdict(verdict),
-                Cell::NamedRule(rule),
-                Cell::Log(log),
-                Cell::DenyWith(deny_with),
-                Cell::Flag(audited),
-            ])
-        });
-        tables.push(("verdicts", entries.collect()));
+        tables.push(("verdicts", self.entries.iter_mut().flat_map(VerdictEntry::cells).collect()));
         self.audited_rules.cells("audited rules", tables);
     }
 

@@ -45,27 +45,47 @@ impl PairProgram {
             let begin = std::mem::replace(&mut from, (destinations, verdicts));
             Intervals {
                 protocol: sheet.protocol,
-                sources: &self.firsts[begin.0..sources],
-                destinations: &self.firsts[sources..destinations],
-                verdicts: &self.verdicts[begin.1..verdicts],
+                sources: part(&self.firsts, begin.0, sources),
+                destinations: part(&self.firsts, sources, destinations),
+                verdicts: part(&self.verdicts, begin.1, verdicts),
             }
         })
     }
 
     /// The verdict's number.
     pub(crate) fn verdict(&self, layer4: Layer4) -> u32 {
+        self.step(layer4).expect("the last sheet is for every protocol, and intervals begin at zero")
+    }
+
+    /// [`PairProgram::verdict`], without trust that there is one.
+    pub(crate) fn step(&self, layer4: Layer4) -> Option<u32> {
         let is_meant = |sheet: &Intervals<'_>| sheet.protocol.is_none_or(|it| it == layer4.protocol);
-        let sheet = self.sheets().find(is_meant).expect("the last sheet is for every protocol");
-        let interval = |firsts: &[u16], port| firsts.partition_point(|first| *first <= port) - 1;
-        let source = interval(sheet.sources, layer4.source);
-        let destination = interval(sheet.destinations, layer4.destination);
-        sheet.verdicts[source * sheet.destinations.len() + destination]
+        let sheet = self.sheets().find(is_meant)?;
+        let interval = |firsts: &[u16], port| firsts.partition_point(|first| *first <= port).checked_sub(1);
+        let source = interval(sheet.sources, layer4.source)?;
+        let destination = interval(sheet.destinations, layer4.destination)?;
+        sheet.verdicts.get(source * sheet.destinations.len() + destination).copied()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn cells(&mut self) -> Vec<crate::cells::Cell<'_>> {
+        use crate::cells::{Cell, each};
+        let sheets = self.sheets.iter_mut().flat_map(|sheet| {
+            let Sheet { protocol, sources, destinations, verdicts } = sheet;
+            [Cell::Protocol(protocol), Cell::Word(sources), Cell::Word(destinations), Cell::Word(verdicts)]
+        });
+        sheets.chain(each(&mut self.firsts)).chain(each(&mut self.verdicts)).collect()
     }
 
     /// Bytes on the heap.
     pub(crate) fn memory(&self) -> usize {
         size_of_val(&*self.sheets) + size_of_val(&*self.firsts) + size_of_val(&*self.verdicts)
     }
+}
+
+/// A part of a list; none of it where its ends are none.
+fn part<T>(list: &[T], from: usize, to: usize) -> &[T] {
+    list.get(from..to).unwrap_or(&[])
 }
 
 /// Programs, one after the other; keeps its buffers.

@@ -70,6 +70,17 @@ impl PairPrograms {
         new
     }
 
+    #[cfg(test)]
+    pub(crate) fn cells<'t>(&'t mut self, tables: &mut crate::cells::Tables<'t>) {
+        use crate::cells::Cell;
+        let rows = self.rows.values_mut().into_iter();
+        let cells = rows.flat_map(|(_, row)| Arc::make_mut(row).iter_mut());
+        let cells = cells.flat_map(|(destination, program)| [Cell::Word(destination), Cell::Word(program)]);
+        tables.push(("rows", cells.collect()));
+        let programs = self.programs.iter_mut();
+        tables.push(("programs", programs.flat_map(|program| Arc::make_mut(program).cells()).collect()));
+    }
+
     /// Pairs.
     pub(crate) fn len(&self) -> usize {
         self.len

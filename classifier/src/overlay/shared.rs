@@ -65,6 +65,19 @@ impl<K: Hash + Eq + Clone, V: Clone> SharedMap<K, V> {
         self.shares.iter().flat_map(|share| share.iter().map(|(_, value)| value))
     }
 
+    #[cfg(test)]
+    pub(crate) fn values_mut(&mut self) -> Vec<(K, &mut V)>
+    where
+        K: Ord,
+    {
+        let shares = Arc::make_mut(&mut self.shares).iter_mut();
+        let mut items: Vec<(K, &mut V)> = shares
+            .flat_map(|share| Arc::make_mut(share).iter_mut().map(|(key, value)| (key.clone(), value)))
+            .collect();
+        items.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        items
+    }
+
     pub(crate) fn memory(&self) -> usize {
         size_of_val(&*self.shares) + self.len * size_of::<(K, V)>()
     }
@@ -105,6 +118,11 @@ impl<T: Clone> SharedList<T> {
 
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    #[cfg(test)]
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        Arc::make_mut(&mut self.pages).iter_mut().flat_map(|page| Arc::make_mut(page).iter_mut())
     }
 
     pub(crate) fn memory(&self) -> usize {

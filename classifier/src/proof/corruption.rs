@@ -24,11 +24,7 @@ use super::source::Scope;
 use super::{Answer, Budget, ProofError};
 use crate::cells::Chance;
 use crate::rule_trie::Program;
-use crate::{Builder, Classifier};
-
-#[path = "../../../tests/support/policies.rs"]
-#[allow(dead_code, unreachable_pub, reason = "shared with other tests, which use the rest")]
-mod policies;
+use crate::{Builder, Classifier, policies};
 
 const ALL: Budget = Budget(u64::MAX);
 

@@ -16,7 +16,7 @@ use std::mem::take;
 use hashbrown::HashMap;
 use septum_rules::address::successor;
 use septum_rules::endpoint::{Endpoint, Party};
-use septum_rules::identity::{IdentityId, RuleId};
+use septum_rules::identity::{IdentityId, RuleId, SegmentId};
 use septum_rules::policy::Policy;
 use septum_rules::proto::{Layer4, Protocol, Service};
 use septum_rules::rule::{Action, Rule, Tier};
@@ -98,9 +98,15 @@ impl Updater {
                 self.identities.members[identity as usize].push(other);
             }
         }
-        if self.identities.identities[identity as usize].kind == Kind::World
-            && identity != candidate.addresses.world.0
-        {
+        // Nobody sends from no address, but people ask about them.
+        let without_address = [
+            (candidate.addresses.world, Endpoint::World),
+            (candidate.addresses.gateway, Endpoint::Gateway(SegmentId(0))),
+        ];
+        if let Some((_, endpoint)) = without_address.iter().find(|(without, _)| without.0 == identity) {
+            return Ok(Some(Party { endpoint: *endpoint, address: None }));
+        }
+        if self.identities.identities[identity as usize].kind == Kind::World {
             return Err(UpdateError::NeedsCompile("no address stands for a part of the world"));
         }
         Ok(None)
@@ -139,7 +145,9 @@ impl Updater {
     /// Proves that a party has the identity that its labels, networks and gates make.
     pub(super) fn prove_party(&self, candidate: &Classifier, party: Party) -> Result<(), UpdateError> {
         let number = candidate.identify_party(party).0;
-        let identity = self.identities.identities[number as usize];
+        let Some(identity) = self.identities.identities.get(number as usize) else {
+            return Err(UpdateError::Identity(party));
+        };
         let workload = workload(&self.policy, party);
         let labels = workload.map_or_else(Vec::new, |it| self.identities.expressions_again(&it.labels));
         let networks = party.address.map_or_else(Vec::new, |address| {
@@ -201,7 +209,8 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// One packet of every part at layer 4 on which neither rules nor overlay change; `rules` are those that mean both ends.
+    /// One packet of every part at layer 4 on which neither rules nor object change; `rules` are those that mean both ends.
+    /// A pair without a program is one that should have got it: the tables answer, by classes of other rules, too.
     fn pair(
         &mut self,
         program: Option<&PairProgram>,
@@ -221,15 +230,20 @@ impl<'a> Comparison<'a> {
         protocols.clear();
         protocols.extend(services.iter().filter_map(|service| service.protocol));
         protocols.extend(sheets().filter_map(|sheet| sheet.protocol));
+        if program.is_none() {
+            protocols.extend(self.candidate.representatives.iter().map(|class| class.protocol));
+        }
         protocols.extend((0..=u8::MAX).map(Protocol).find(|protocol| !protocols.contains(protocol)));
         protocols.sort_unstable();
         protocols.dedup();
         let mut ports = take(&mut self.ports);
         for protocol in &protocols {
             let [sources, destinations] = &mut ports;
+            let classes = program.is_none().then(|| self.candidate.layer4.edges(*protocol));
             for (ports, is_source) in [(&mut *sources, true), (&mut *destinations, false)] {
                 ports.clear();
                 ports.push(0);
+                ports.extend(classes.iter().flat_map(|edges| &edges[usize::from(!is_source)]));
                 for service in services.iter().filter(|it| it.protocol.is_none_or(|it| it == *protocol)) {
                     let range = if is_source { service.source } else { service.destination };
                     ports.push(range.first());
@@ -266,22 +280,22 @@ impl<'a> Comparison<'a> {
             meant.verdict = Verdict::Deny(Refusal::Isolation);
         }
         let verdict = match program {
-            Some(program) => VerdictId(program.verdict(layer4)),
-            None => self.candidate.lookup(IdentityId(from.identity), IdentityId(to.identity), layer4),
+            Some(program) => program.step(layer4).map(VerdictId),
+            None => Some(self.candidate.lookup(IdentityId(from.identity), IdentityId(to.identity), layer4)),
         };
-        let at = verdict.index() % self.known.len();
+        let at = verdict.unwrap_or_default().index() % self.known.len();
         let known = &mut self.known[at];
-        if known.as_ref().is_some_and(|(of, decision)| *of == verdict && *decision == meant) {
+        if known.as_ref().is_some_and(|(of, decision)| Some(*of) == verdict && *decision == meant) {
             return Ok(());
         }
-        let (compiled, decision) = (answer(self.candidate, verdict), meant.clone());
+        let (compiled, decision) =
+            (verdict.and_then(|verdict| answer(self.candidate, verdict)), meant.clone());
         let meant = complete(self.policy, meant);
-        if compiled != meant {
-            let compiled = Some(compiled);
+        if compiled.as_ref() != Some(&meant) {
             let witness = Witness { source, destination, layer4, meant, compiled };
             return Err(UpdateError::Mismatch(Box::new(witness)));
         }
-        *known = Some((verdict, decision));
+        *known = verdict.map(|verdict| (verdict, decision));
         Ok(())
     }
 }
@@ -312,16 +326,19 @@ impl Gates {
     }
 }
 
-/// What an object says under this number.
-fn answer(classifier: &Classifier, verdict: VerdictId) -> Answer {
+/// What an object says under this number; `None` where it has none of it.
+pub(super) fn answer(classifier: &Classifier, verdict: VerdictId) -> Option<Answer> {
+    if verdict.index() >= classifier.verdict_count() {
+        return None;
+    }
     let entry = classifier.verdict(verdict);
-    Answer {
+    Some(Answer {
         decision: classifier.decision(verdict),
         rule: entry.rule,
         log: entry.log,
         deny_with: (!entry.verdict.is_allow()).then_some(entry.deny_with),
         audited: entry.audited,
-    }
+    })
 }
 
 fn workload(policy: &Policy, party: Party) -> Option<&Workload> {

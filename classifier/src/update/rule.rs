@@ -81,7 +81,7 @@ impl Updater {
     }
 
     /// Tells apart what the rule asks of endpoints. Changes no answer: who was told apart stays so if the rule is refused.
-    fn learn(&mut self, rule: &Rule) -> Result<(), UpdateError> {
+    pub(super) fn learn(&mut self, rule: &Rule) -> Result<(), UpdateError> {
         let holes = rule.except.iter().flat_map(|hole| [&hole.from, &hole.to]);
         let asked = holes.chain([&rule.from, &rule.to]).flat_map(|selector| &selector.alternatives);
         let mut unknown: Vec<(&Alternative, Vec<u32>)> = Vec::new();
@@ -171,7 +171,7 @@ impl Updater {
     }
 
     /// The pairs of identities to which some rules apply, each once, in order.
-    fn touched(&self, rules: &[Option<&Parts>]) -> Result<Vec<(u32, u32)>, UpdateError> {
+    pub(super) fn touched(&self, rules: &[Option<&Parts>]) -> Result<Vec<(u32, u32)>, UpdateError> {
         let identities = &self.identities;
         let mut pairs = Vec::new();
         let mut known: Option<&Parts> = None;
