@@ -31,7 +31,7 @@ use crate::world::{NO_FRAGMENTS, atlas};
 
 /// Ticks in a second.
 const SECOND: u32 = 8;
-/// How long a silent connection may still pass packets, as Linux has it (nf_conntrack-sysctl).
+/// Timeouts of silent connections, as Linux has them (nf_conntrack-sysctl).
 const HANDSHAKE: u32 = 120 * SECOND;
 const ESTABLISHED: u32 = 5 * 86_400 * SECOND;
 const CLOSING: u32 = 120 * SECOND;
@@ -169,7 +169,13 @@ fn answerable(packet: &Packet) -> usize {
 }
 
 impl Connection {
+    /// The longest that it may be remembered in silence: its timeout, and an eighth of it.
     fn lifetime(&self, protocol: u8) -> u32 {
+        let timeout = self.timeout(protocol);
+        timeout + timeout / 8
+    }
+
+    fn timeout(&self, protocol: u8) -> u32 {
         match protocol {
             ICMP | ICMPV6 => QUERY,
             TCP if self.is_reset => RESET,

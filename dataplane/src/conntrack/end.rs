@@ -36,7 +36,7 @@ impl ConnectionTable {
         // Whoever reads what follows must see that the entry is claimed.
         fence(Ordering::Release);
         let last = self.words(index)[6].swap(tombstone(control), Ordering::Relaxed);
-        self.accounts.give(owner_of(control), State::from_bits(last as u16).phase.is_half_open());
+        self.accounts.give(owner_of(control), State::from_bits(last as u16).phase().is_half_open());
         self.count_out(index);
     }
 

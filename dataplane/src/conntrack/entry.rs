@@ -5,7 +5,8 @@ use septum_rules::proto::Protocol;
 use super::key::Direction;
 use super::state::{Packet, State, Step};
 use super::window::Sender;
-use super::words::{GENERATIONS, generation_of, verdict_of};
+use super::words::{GENERATIONS, generation_of, is_expired, verdict_of};
+use crate::clock::Tick;
 
 /// A live entry, as it was when it was found.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Whether its time is over.
+    #[inline]
+    pub(super) fn is_expired(&self, now: Tick) -> bool {
+        is_expired(self.state_word, now)
+    }
+
     /// Whether the policy of `generation` has judged this connection.
     #[inline]
     pub fn is_judged_by(&self, generation: u32) -> bool {
@@ -45,7 +52,7 @@ impl Entry {
 
     /// Which way the opening packet went.
     pub fn opened(&self) -> Direction {
-        if self.state().opened_down { Direction::Down } else { Direction::Up }
+        if self.state().is_opened_down() { Direction::Down } else { Direction::Up }
     }
 
     /// What is known of the end whose packets go in `direction`, in TCP.
@@ -63,7 +70,7 @@ impl Entry {
 
     #[inline(always)]
     pub(super) fn step_from(&self, state: State, packet: &Packet, direction: Direction) -> Step {
-        let from_opener = state.opened_down == (direction == Direction::Down);
+        let from_opener = state.is_opened_down() == (direction == Direction::Down);
         match packet {
             Packet::Tcp(segment) => {
                 let (sender, receiver) = (self.sender(direction), self.sender(direction.reversed()));

@@ -36,7 +36,7 @@ fn assert_shares(table: &ConnectionTable) {
     let live =
         table.entries.iter().zip(0..).filter(|(words, _)| words[0].load(Ordering::Relaxed) & KIND == LIVE);
     let phases: Vec<Phase> =
-        live.map(|(words, _)| State::from_bits(words[6].load(Ordering::Relaxed) as u16).phase).collect();
+        live.map(|(words, _)| State::from_bits(words[6].load(Ordering::Relaxed) as u16).phase()).collect();
     let half_open = phases.iter().filter(|phase| phase.is_half_open()).count();
     assert_eq!(table.share_of(0), (phases.len() as u32, half_open as u32), "{phases:?}");
     assert_eq!(table.count(), phases.len() as u64);

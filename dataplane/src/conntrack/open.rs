@@ -55,12 +55,12 @@ impl ConnectionTable {
         let Opening { packet, direction, opener, judged, owner } = *opening;
         let state = State::opened_by(packet, opener == Direction::Down);
         if let Some(existing) = self.find_live(key, hash) {
-            if !is_expired(existing.state_word, now) {
+            if !existing.is_expired(now) {
                 return Ok(());
             }
             self.end(&existing);
         }
-        let is_half_open = state.phase.is_half_open();
+        let is_half_open = state.phase().is_half_open();
         let bounds = (terms.connections, terms.half_open, self.limit);
         self.accounts.take(owner, is_half_open, bounds).map_err(|met| match met {
             Met::All => Unopened::TableFull,

@@ -97,10 +97,10 @@ impl Chunk {
 
     /// What it does to an association, where the words of its sender and its receiver are these.
     pub(super) fn step(&self, state: State, sender: u64, receiver: u64, from_opener: bool) -> Step {
-        let phase = match (self.kind, state.phase) {
+        let phase = match (self.kind, state.phase()) {
             (INIT, Phase::Closed) => return Step::Reopen,
             // Of the opener, a retransmission; of the other end, a collision (RFC 9260 section 5.2.1).
-            (INIT, Phase::CookieWait) => state.phase,
+            (INIT, Phase::CookieWait) => state.phase(),
             // A restart, or an attempt on a living one: the ends settle it by their cookies (section 5.2).
             (INIT, _) => return Step::Judge,
             (COOKIE_ECHO, Phase::CookieWait) => Phase::CookieEchoed,
@@ -115,7 +115,7 @@ impl Chunk {
             (ABORT, _) if self.is_verified(sender, receiver) => Phase::Closed,
             (_, phase) => phase,
         };
-        Step::Continue(State { phase, ..state })
+        Step::Continue(state.in_phase(phase))
     }
 
     /// Whether what its sender announces is to be remembered in this phase.
@@ -145,12 +145,12 @@ mod tests {
             let (own, other) = (usize::from(!from_opener), usize::from(*from_opener));
             let step = chunk.step(state, words[own], words[other], *from_opener);
             let Step::Continue(next) = step else { panic!("{chunk:?}: {step:?}") };
-            if chunk.teaches(next.phase) {
+            if chunk.teaches(next.phase()) {
                 words[own] = chunk.sender_word(words[own]);
             }
             state = next;
         }
-        state.phase
+        state.phase()
     }
 
     const HANDSHAKE: [(Chunk, bool); 3] = [

@@ -5,6 +5,8 @@
 //! on a live one ends nothing. Whether a segment is inside the windows is [`super::window`]'s; SCTP is
 //! [`super::sctp`]'s. Everything else has two phases: spoken, and answered.
 
+use std::fmt;
+
 use septum_rules::proto::Protocol;
 
 use super::sctp::Chunk;
@@ -104,18 +106,18 @@ pub enum Step {
     OutOfWindow,
 }
 
-/// The state word's part that packets change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct State {
-    /// How far it has come.
-    pub phase: Phase,
-    /// The opener's packets go down (from the higher end of the key to the lower).
-    pub opened_down: bool,
-    /// TCP: who has sent FIN; bit 0 the opener, bit 1 the other.
-    pub(super) fins: u8,
-    /// TCP: a reset has passed that was not exactly in sequence, and nobody has spoken since.
-    pub doubted: bool,
-}
+/// The state word's part that packets change, as it stands there: the phase in four bits, and a bit each for what else is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct State(u16);
+
+/// The bits of the phase.
+const PHASE: u16 = 0xf;
+/// The opener's packets go down (from the higher end of the key to the lower).
+const OPENED_DOWN: u16 = 1 << 4;
+/// TCP: who has sent FIN; the lower bit the opener, the other one the other.
+const FINS: u16 = 0b11 << 5;
+/// TCP: a reset has passed that was not exactly in sequence, and nobody has spoken since.
+const DOUBTED: u16 = 1 << 7;
 
 impl Packet {
     /// Reads what `packet` of `frame` is.
@@ -144,10 +146,70 @@ impl Packet {
     }
 }
 
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut state = f.debug_struct("State");
+        state.field("phase", &self.phase()).field("opened_down", &self.is_opened_down());
+        state.field("fins", &self.fins()).field("doubted", &self.is_doubted()).finish()
+    }
+}
+
 impl State {
     /// A state without a history.
-    pub fn new(phase: Phase, opened_down: bool) -> Self {
-        Self { phase, opened_down, fins: 0, doubted: false }
+    pub const fn new(phase: Phase, opened_down: bool) -> Self {
+        Self(phase as u16 | if opened_down { OPENED_DOWN } else { 0 })
+    }
+
+    /// How far it has come.
+    #[inline]
+    pub const fn phase(self) -> Phase {
+        // A table of phases would be another line to read; the compiler sees through this one.
+        match self.phase_number() {
+            0 => Phase::SynSent,
+            1 => Phase::SynReceived,
+            2 => Phase::Established,
+            3 => Phase::FinWait,
+            4 => Phase::CloseWait,
+            5 => Phase::LastAck,
+            6 => Phase::TimeWait,
+            7 => Phase::Closed,
+            8 => Phase::Unanswered,
+            9 => Phase::Answered,
+            10 => Phase::CookieWait,
+            11 => Phase::CookieEchoed,
+            12 => Phase::Associated,
+            13 => Phase::Shutdown,
+            _ => Phase::ShutdownAcked,
+        }
+    }
+
+    /// The number of its phase: below 16.
+    #[inline]
+    pub(super) const fn phase_number(self) -> usize {
+        (self.0 & PHASE) as usize
+    }
+
+    /// The opener's packets go down (from the higher end of the key to the lower).
+    #[inline]
+    pub const fn is_opened_down(self) -> bool {
+        self.0 & OPENED_DOWN != 0
+    }
+
+    /// TCP: a reset has passed that was not exactly in sequence, and nobody has spoken since.
+    #[inline]
+    pub const fn is_doubted(self) -> bool {
+        self.0 & DOUBTED != 0
+    }
+
+    /// TCP: who has sent FIN; bit 0 the opener, bit 1 the other.
+    const fn fins(self) -> u16 {
+        (self.0 & FINS) >> FINS.trailing_zeros()
+    }
+
+    /// The same but for the phase.
+    #[inline]
+    pub(super) const fn in_phase(self, phase: Phase) -> Self {
+        Self(self.0 & !PHASE | phase as u16)
     }
 
     /// The state that a packet makes which opens a connection, or is the first seen of one.
@@ -164,12 +226,12 @@ impl State {
     /// What a TCP segment of `sender` to `receiver` does. `from_opener`: it goes the opening packet's way.
     pub fn step_tcp(self, segment: &Segment, sender: &Sender, receiver: &Sender, from_opener: bool) -> Step {
         if segment.is_opening() {
-            return match self.phase {
+            return match self.phase() {
                 // RFC 6191 lets the end decide by time stamps, too, whether it takes the new one.
                 Phase::TimeWait | Phase::Closed => Step::Reopen,
                 Phase::SynSent | Phase::SynReceived if from_opener => Step::Continue(self),
                 // Simultaneous open (RFC 9293 section 3.5).
-                Phase::SynSent => Step::Continue(Self { phase: Phase::SynReceived, ..self }),
+                Phase::SynSent => Step::Continue(self.in_phase(Phase::SynReceived)),
                 _ => Step::Judge,
             };
         }
@@ -177,10 +239,10 @@ impl State {
             return Step::OutOfWindow;
         }
         if segment.is_reset() {
-            return Step::Continue(match self.phase {
+            return Step::Continue(match self.phase() {
                 Phase::Closed => self,
-                _ if sender.resets_exactly(receiver, segment) => Self { phase: Phase::Closed, ..self },
-                _ => Self { doubted: true, ..self },
+                _ if sender.resets_exactly(receiver, segment) => self.in_phase(Phase::Closed),
+                _ => Self(self.0 | DOUBTED),
             });
         }
         let heard = Heard {
@@ -195,13 +257,13 @@ impl State {
 
     /// The phases of a segment that is inside the windows and no reset.
     fn after(self, heard: Heard) -> Self {
-        let fins = match self.phase {
+        let fins = match self.phase() {
             // Nobody can end what has not begun, or is over.
-            Phase::SynSent | Phase::TimeWait | Phase::Closed => self.fins,
-            _ => self.fins | if heard.is_fin { 1 << u8::from(!heard.from_opener) } else { 0 },
+            Phase::SynSent | Phase::TimeWait | Phase::Closed => self.fins(),
+            _ => self.fins() | if heard.is_fin { 1 << u8::from(!heard.from_opener) } else { 0 },
         };
         let is_pure = !heard.is_fin && !heard.is_syn;
-        let phase = match self.phase {
+        let phase = match self.phase() {
             Phase::SynSent if !heard.from_opener && heard.is_syn && heard.has_ack => Phase::SynReceived,
             phase @ (Phase::SynSent | Phase::TimeWait | Phase::Closed) => phase,
             Phase::LastAck if is_pure && heard.acknowledges_all => Phase::TimeWait,
@@ -214,57 +276,30 @@ impl State {
             Phase::SynReceived if heard.from_opener && heard.has_ack => Phase::Established,
             other => other,
         };
-        Self { phase, fins, doubted: false, ..self }
+        Self(self.0 & OPENED_DOWN | fins << FINS.trailing_zeros()).in_phase(phase)
     }
 
     /// Whether the end that this packet goes to has sent FIN.
     const fn other_closed(self, from_opener: bool) -> bool {
-        self.fins >> from_opener as u8 & 1 != 0
+        self.fins() >> from_opener as u16 & 1 != 0
     }
 
     /// What a packet of any other protocol does.
     #[inline]
     pub const fn step_other(self, from_opener: bool) -> Step {
-        let phase = if from_opener { self.phase } else { Phase::Answered };
-        Step::Continue(Self { phase, ..self })
+        Step::Continue(if from_opener { self } else { self.in_phase(Phase::Answered) })
     }
 
-    /// Packs into 16 bits.
+    /// The lower half of the state word.
     #[inline]
     pub(super) const fn to_bits(self) -> u16 {
-        self.phase as u16
-            | (self.opened_down as u16) << 4
-            | (self.fins as u16) << 5
-            | (self.doubted as u16) << 7
+        self.0
     }
 
-    /// Unpacks what [`State::to_bits`] packed.
+    /// The state whose half of the word this is.
     #[inline]
     pub(super) const fn from_bits(bits: u16) -> Self {
-        // A constant table would be another line to read; the compiler sees through this one.
-        let phase = match bits & 0xf {
-            0 => Phase::SynSent,
-            1 => Phase::SynReceived,
-            2 => Phase::Established,
-            3 => Phase::FinWait,
-            4 => Phase::CloseWait,
-            5 => Phase::LastAck,
-            6 => Phase::TimeWait,
-            7 => Phase::Closed,
-            8 => Phase::Unanswered,
-            9 => Phase::Answered,
-            10 => Phase::CookieWait,
-            11 => Phase::CookieEchoed,
-            12 => Phase::Associated,
-            13 => Phase::Shutdown,
-            _ => Phase::ShutdownAcked,
-        };
-        Self {
-            phase,
-            opened_down: bits & 1 << 4 != 0,
-            fins: (bits >> 5) as u8 & 0b11,
-            doubted: bits & 1 << 7 != 0,
-        }
+        Self(bits & (PHASE | OPENED_DOWN | FINS | DOUBTED))
     }
 }
 

@@ -28,7 +28,7 @@ fn terms(connections: u32, half_open: u32) -> Terms {
 }
 
 fn phase(table: &ConnectionTable, number: u32, now: Tick) -> Option<Phase> {
-    Some(find(table, number, now)?.state().phase)
+    Some(find(table, number, now)?.state().phase())
 }
 
 #[test]
