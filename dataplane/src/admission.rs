@@ -87,8 +87,8 @@ impl From<DropReason> for Refused {
     }
 }
 
-/// Admits a packet of TCP or UDP that continues a connection which the present policy has judged. `None`: ask
-/// [`Admission::decide_whole`], which says the same of such a packet.
+/// Admits a packet of TCP or UDP that continues a connection which the present policy has judged, by a verdict if there is one.
+/// `None`: ask [`Admission::decide_whole`], which says the same of such a packet.
 #[inline(always)]
 pub fn continues(
     table: &ConnectionTable,
@@ -96,13 +96,40 @@ pub fn continues(
     connection: &Connection,
     packet: &Packet,
     now: Tick,
-) -> Option<Admitted> {
-    let Connection { key, hash, direction } = connection;
-    let entry = table.find(key, *hash, now)?;
-    match entry.step(packet, *direction) {
+) -> Option<Option<VerdictId>> {
+    let Connection { key, hash, .. } = connection;
+    match table.find_first(key, *hash, matches!(packet, Packet::Tcp(_)), now) {
+        Some(entry) => goes_on(table, snapshot, connection, entry, packet, now),
+        None => continues_elsewhere(table, snapshot, connection, packet, now),
+    }
+}
+
+/// The same for a connection that does not stand where it prefers to, if there is one.
+#[inline(never)]
+fn continues_elsewhere(
+    table: &ConnectionTable,
+    snapshot: &Snapshot,
+    connection: &Connection,
+    packet: &Packet,
+    now: Tick,
+) -> Option<Option<VerdictId>> {
+    let entry = table.find_elsewhere(&connection.key, connection.hash, now)?;
+    goes_on(table, snapshot, connection, entry, packet, now)
+}
+
+#[inline(always)]
+fn goes_on(
+    table: &ConnectionTable,
+    snapshot: &Snapshot,
+    connection: &Connection,
+    entry: Entry,
+    packet: &Packet,
+    now: Tick,
+) -> Option<Option<VerdictId>> {
+    match entry.step(packet, connection.direction) {
         Step::Continue(next) if entry.is_judged_by(snapshot.policy_generation) => {
-            table.advance(&entry, *direction, packet, next, &snapshot.terms, now);
-            Some(Admitted { verdict: entry.verdict().map(VerdictId), is_new: false })
+            table.advance(&entry, connection.direction, packet, next, &snapshot.terms, now);
+            Some(entry.verdict().map(VerdictId))
         }
         _ => None,
     }
@@ -217,7 +244,7 @@ impl Admission<'_> {
     fn close(&self, admitted: Admitted) {
         let Self { table, candidate, now, .. } = *self;
         let Connection { key, hash, .. } = candidate.connection;
-        let opened = table.find(key, *hash, now).filter(|entry| entry.state().phase.is_opening());
+        let opened = table.find(key, *hash, now).filter(|entry| entry.state().phase().is_opening());
         if let Some(entry) = opened.filter(|_| admitted.is_new) {
             table.end(&entry);
         }

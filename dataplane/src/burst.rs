@@ -188,6 +188,13 @@ impl Burst {
         &self.memory[self.range(index)]
     }
 
+    /// All frames, each with its virtio header.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let lengths = &self.lengths[..self.count];
+        self.memory.chunks_exact(SLOT).zip(lengths).map(|(slot, length)| &slot[..*length as usize])
+    }
+
     /// The frame with its virtio header.
     ///
     /// # Panics

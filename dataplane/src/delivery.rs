@@ -38,11 +38,18 @@ impl Plan {
     }
 
     /// Takes down how the next frame of the burst ended.
-    #[inline(always)]
     pub fn end(&mut self, end: End) {
         const { assert!(BURST <= 64, "one bit a frame") };
         self.ends[self.count] = end;
         self.going |= u64::from(!matches!(end, End::Dropped(_) | End::Copied)) << self.count;
+        self.count += 1;
+    }
+
+    /// The same for one that goes to one port.
+    #[inline(always)]
+    pub fn forward(&mut self, port: PortId) {
+        self.ends[self.count] = End::Forward(port);
+        self.going |= 1 << self.count;
         self.count += 1;
     }
 

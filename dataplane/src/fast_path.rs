@@ -18,7 +18,7 @@ use std::mem::size_of;
 use septum_rules::identity::IdentityId;
 use septum_rules::proto::Protocol;
 
-use crate::burst::ETHERNET;
+use crate::burst::{Burst, ETHERNET};
 use crate::conntrack::{ConnectionKey, Direction, Packet, Segment};
 use crate::port::PortId;
 use crate::wire::ethernet::{EtherType, EthernetHeader};
@@ -28,8 +28,10 @@ use crate::wire::offload::{self, Extent};
 use crate::wire::transport::Transport;
 use crate::wire::vnet_hdr::VnetHeader;
 
-/// UDP ports of DHCP and DHCPv6: guard and responder read them.
-const CONFIGURATION: [u16; 4] = [67, 68, 546, 547];
+/// Whether this is a UDP port of DHCP or DHCPv6: guard and responder read those.
+const fn is_of_configuration(port: u16) -> bool {
+    matches!(port, 67 | 68 | 546 | 547)
+}
 
 /// What a glance at a frame of the common kind shows.
 #[derive(Clone, Copy, Debug)]
@@ -56,12 +58,13 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// What connection tracking must know of the packet of `frame`, which is of TCP or UDP.
+    /// What connection tracking must know of a packet of TCP or UDP, which lies so in a frame of the burst.
     #[inline]
-    pub fn packet(&self, frame: &[u8], protocol: Protocol) -> Packet {
+    pub fn packet(&self, burst: &Burst, index: usize, protocol: Protocol) -> Packet {
         let Self { transport, payload, end } = *self;
         match protocol {
             Protocol::TCP => {
+                let frame = &burst.frame(index)[ETHERNET..];
                 let (start, payload, end) = (usize::from(transport), usize::from(payload), end as usize);
                 Packet::Tcp(Segment::read_at(frame, start, payload, end, false))
             }
@@ -106,8 +109,13 @@ impl Glance {
     // Inlined, as the other one is: what is constant in a family stays so, and nothing waits in memory where the two would meet.
     #[inline(always)]
     pub fn of_ipv4(frame: &[u8], ingress: u16) -> Option<Self> {
-        let header = Ipv4Header::parse(frame.get(ETHERNET + EthernetHeader::LENGTH..)?).ok()?;
-        if header.fragment.is_some() || header.header_length != Ipv4Header::LENGTH {
+        let packet = frame.get(ETHERNET + EthernetHeader::LENGTH..)?;
+        // Said first, so that what follows is compiled for headers without options.
+        if *packet.first()? != Ipv4Header::WITHOUT_OPTIONS {
+            return None;
+        }
+        let header = Ipv4Header::parse(packet).ok()?;
+        if header.fragment.is_some() {
             return None;
         }
         let mapped = |bits: u32| 0xffff << 32 | u128::from(bits);
@@ -146,7 +154,7 @@ impl Glance {
         }
         let transport = Transport::parse(protocol, &packet[header_length..length], true).ok()?;
         let ports = [transport.layer4.source, transport.layer4.destination];
-        if protocol == Protocol::UDP && CONFIGURATION.contains(&ports[1]) {
+        if protocol == Protocol::UDP && is_of_configuration(ports[1]) {
             return None;
         }
         let start = EthernetHeader::LENGTH + header_length;
@@ -156,10 +164,8 @@ impl Glance {
         {
             return None;
         }
-        let [first, second] = [0, 4].map(|at| {
-            let bytes: [u8; 8] = std::array::from_fn(|octet| ethernet[at + octet]);
-            u64::from_le_bytes(bytes)
-        });
+        let (&first, &second) = (ethernet.first_chunk()?, ethernet[4..].first_chunk()?);
+        let (first, second) = (u64::from_le_bytes(first), u64::from_le_bytes(second));
         let family_and_ingress = (if is_v4 { 4 } else { 6 }) << 16 | u64::from(ingress);
         Some(Self {
             pair: [

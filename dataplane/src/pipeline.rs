@@ -91,10 +91,14 @@ impl Account {
         let Admitted { verdict, is_new } = admitted;
         Self { verdict, is_new, is_counted: false, egress }
     }
+
+    /// That of a packet which continues its connection.
+    fn continuing(verdict: Option<VerdictId>, egress: PortId) -> Self {
+        Self { verdict, egress: Some(egress.slot), ..Self::default() }
+    }
 }
 
 /// Sends an admitted frame of the common kind its way.
-#[inline(always)]
 fn send(snapshot: &Snapshot, way: &Way, burst: &mut Burst, index: usize) -> End {
     match way.is_routed {
         true => route(snapshot, way, burst, index),
@@ -150,32 +154,44 @@ impl Forwarder {
         let at = At { snapshot, hits: &snapshot.hits[self.worker], ingress, time };
         let mut forwarded = 0;
         for index in 0..burst.len() {
-            let (end, account) = match (from, self.survey.common(index)) {
-                (Err(reason), _) => (reason.into(), Account::default()),
-                (Ok(from), None) => self.decide_one(burst, index, &at, from, plan),
-                (Ok(from), Some(common)) => {
+            let (end, account) = match (self.survey.common(index), from) {
+                (Some(common), Ok(from)) => {
                     let Common { way, layout, connection } = common;
                     let (protocol, now) = (connection.key.protocol(), time.tick);
-                    let read = |burst: &Burst| layout.packet(&burst.frame(index)[ETHERNET..], protocol);
                     // Two calls, since each is compiled for what it is given.
                     let admitted = match protocol {
                         Protocol::TCP => {
-                            admission::continues(&self.table, snapshot, connection, &read(burst), now)
+                            let packet = layout.packet(burst, index, protocol);
+                            admission::continues(&self.table, snapshot, connection, &packet, now)
                         }
                         _ => admission::continues(&self.table, snapshot, connection, &Packet::Other, now),
                     };
-                    if let Some(admitted) = admitted {
+                    match admitted {
                         // Seen to its end here: what nearly every frame takes makes no detour.
-                        let account = Account::of(admitted, Some(way.egress.slot));
-                        let end = send(snapshot, way, burst, index);
-                        plan.end(end);
-                        forwarded += u64::from(matches!(end, End::Forward(_)));
-                        self.count(&at, index, end, account);
-                        continue;
+                        Some(verdict) if !way.is_routed => {
+                            plan.forward(way.egress);
+                            forwarded += 1;
+                            if let Some(verdict) = verdict {
+                                at.hits[verdict.index()].add(1);
+                            }
+                            if self.log.is_some() {
+                                let account = Account::continuing(verdict, way.egress);
+                                self.log_end(&at, index, None, account);
+                            }
+                            continue;
+                        }
+                        Some(verdict) => {
+                            let account = Account::continuing(verdict, way.egress);
+                            (route(snapshot, way, burst, index), account)
+                        }
+                        None => {
+                            let (packet, common) = (layout.packet(burst, index, protocol), *common);
+                            self.decide_common(burst, index, &at, from, &common, packet)
+                        }
                     }
-                    let (packet, common) = (read(burst), *common);
-                    self.decide_common(burst, index, &at, from, &common, packet)
                 }
+                (_, Ok(from)) => self.decide_one(burst, index, &at, from, plan),
+                (_, Err(reason)) => (reason.into(), Account::default()),
             };
             plan.end(end);
             forwarded += u64::from(matches!(end, End::Forward(_)));
@@ -304,7 +320,6 @@ impl Forwarder {
     }
 
     /// Counts a frame's end, once, and logs it if it is to be logged. Those forwarded to one port are counted by the burst.
-    #[inline(always)]
     fn count(&mut self, at: &At<'_>, index: usize, end: End, account: Account) {
         if let Some(verdict) = account.verdict.filter(|_| !account.is_counted) {
             at.hits[verdict.index()].add(1);

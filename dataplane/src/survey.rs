@@ -7,8 +7,6 @@
 //!
 //! Cost: one burst of findings, allocated once; no allocation later.
 
-use std::ops::Range;
-
 use septum_rules::identity::IdentityId;
 
 use crate::burst::{BURST, Burst, ETHERNET};
@@ -25,11 +23,6 @@ use crate::wire::ethernet::EtherType;
 use crate::wire::parse::parse;
 use crate::wire::vnet_hdr::VnetHeader;
 use crate::wire::{Content, Headers, Parsed};
-
-/// Frames whose connections' lines are asked for one behind the other. A request waits until its address is translated, and what is
-/// behind it waits too, unless it is another request: a processor walks through several page tables at the same time. Of many more than
-/// this it forgets some.
-const ASKED: usize = 8;
 
 /// What was found of one frame.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +67,7 @@ pub struct Common {
 pub struct Survey {
     /// One bit a frame that takes the fast path. Of the others there are findings.
     is_common: u64,
+    /// Of frames that take the whole way, the connections alone.
     common: Box<[Common; BURST]>,
     findings: Box<[Finding; BURST]>,
     ways: Ways,
@@ -128,50 +122,43 @@ impl Survey {
         let mut bytes = 0;
         let ingress = from.port().slot;
         self.ways.begin(snapshot.generation);
-        self.is_common = 0;
         // Behind an uplink, pairs are whoever likes: they would crowd out those of the policy's authors.
         let is_known = matches!(from, Station::Member(member) if member.limiter.is_none());
-        for index in 0..burst.len() {
-            let frame = burst.frame(index);
+        let mut is_common = 0;
+        for (index, frame) in burst.iter().enumerate() {
             bytes += frame.len().saturating_sub(ETHERNET) as u64;
             let (common, ways) = (&mut self.common[index], &self.ways);
             if is_known && common.see(frame, ingress, ways, table).is_some() {
-                self.is_common |= 1 << index;
+                is_common |= 1 << index;
             } else {
                 self.survey_one(burst, index, snapshot, from, table);
                 if is_known {
                     self.learn(frame, ingress, index, &snapshot.directory);
                 }
+                if let Course::Packet { connection, .. } = &self.findings[index].course {
+                    self.common[index].connection = *connection;
+                }
             }
-            if index % ASKED == ASKED - 1 {
-                self.ask(index + 1 - ASKED, burst.len(), table);
+            if index % ConnectionTable::REQUESTED == ConnectionTable::REQUESTED - 1 {
+                self.request(index + 1, table);
             }
         }
-        if !burst.len().is_multiple_of(ASKED) {
-            self.ask(burst.len() / ASKED * ASKED, burst.len(), table);
+        if !burst.len().is_multiple_of(ConnectionTable::REQUESTED) {
+            self.request(burst.len(), table);
         }
+        self.is_common = is_common;
         bytes
     }
 
-    /// Asks for the lines of the connections of the frames from `start` on, and of those before, whose lines have come
-    /// meanwhile, for what stands elsewhere.
-    #[inline(always)]
-    fn ask(&self, start: usize, end: usize, table: &ConnectionTable) {
-        let of = |frames: Range<usize>| frames.filter_map(|index| self.connection(index));
-        of(start..end.min(start + ASKED)).for_each(|to| table.prefetch(&to.key, to.hash));
-        of(start.saturating_sub(ASKED)..start).for_each(|to| table.prefetch_further(to.hash));
-    }
-
-    /// The connection that a frame would belong to.
-    #[inline(always)]
-    fn connection(&self, index: usize) -> Option<&Connection> {
-        match self.common(index) {
-            Some(common) => Some(&common.connection),
-            None => match &self.findings[index].course {
-                Course::Packet { connection, .. } => Some(connection),
-                _ => None,
-            },
-        }
+    /// Asks for the lines of the connections of the last few frames before `end`. Where a frame has none, those of an older one are asked
+    /// for: nobody minds.
+    #[inline(never)]
+    fn request(&self, end: usize, table: &ConnectionTable) {
+        let start = (end - 1) / ConnectionTable::REQUESTED * ConnectionTable::REQUESTED;
+        let before = start.saturating_sub(ConnectionTable::REQUESTED);
+        let [before, last] = [before..start, start..end]
+            .map(|frames| self.common[frames].iter().map(|common| &common.connection));
+        table.request(last, before);
     }
 
     /// Remembers the way of a frame that has taken the whole look, where it is new and there is one.

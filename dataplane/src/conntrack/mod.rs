@@ -15,6 +15,7 @@ mod places;
 mod quota;
 #[cfg(test)]
 mod rehearsal;
+mod requests;
 mod sctp;
 mod segment;
 mod state;

@@ -100,15 +100,18 @@ impl Places {
         self.held[number].load(Ordering::Relaxed)
     }
 
-    /// The region in which most connections stand, and the other one if it holds any.
+    /// The region in which most connections stand.
+    #[inline(always)]
+    pub(super) fn most_used(&self) -> Region {
+        self.regions[usize::from(self.held(1) > self.held(0))]
+    }
+
+    /// That, and the other one if it holds any.
     #[inline(always)]
     pub(super) fn in_use(&self) -> (Region, Option<Region>) {
-        let [inner, outer] = self.regions;
-        match (self.held(0), self.held(1)) {
-            (_, 0) => (inner, None),
-            (in_inner, in_outer) if in_outer > in_inner => (outer, (in_inner != 0).then_some(inner)),
-            _ => (inner, Some(outer)),
-        }
+        let most_used = self.most_used();
+        let other = 1 - most_used.number;
+        (most_used, (self.held(other) != 0).then(|| self.regions[other]))
     }
 
     /// The regions that hold anything, in an order that never changes.

@@ -40,7 +40,6 @@ use super::terms::Terms;
 use super::window::Sender;
 use super::words::{FINGERPRINT, KIND, LIVE, is_expired, owner_of, state_word, verdict_word};
 use crate::clock::Tick;
-use crate::sys::prefetch::prefetch;
 
 /// One cache line. All zero is a dead entry.
 pub(super) type Words = [AtomicU64; 8];
@@ -183,58 +182,41 @@ impl ConnectionTable {
         self.places.leave(region);
     }
 
-    /// Asks the processor for what a lookup of this key reads first. Some tens of nanoseconds before the lookup, it saves the
-    /// wait for memory.
-    #[inline]
-    pub fn prefetch(&self, key: &ConnectionKey, hash: u64) {
-        let ask = |region: Region| {
-            let first = region.preferred(hash);
-            prefetch(&self.entries[first]);
-            if key.has_ends() {
-                prefetch(&self.ends[first]);
-            }
-        };
-        let (region, other) = self.places.in_use();
-        ask(region);
-        other.into_iter().for_each(ask);
-    }
-
-    /// Asks for the lines where a key of this hash may stand instead, if another has the entry that it prefers; some time after
-    /// [`ConnectionTable::prefetch`], whose line this waits for.
-    #[inline]
-    pub fn prefetch_further(&self, hash: u64) {
-        let (region, _) = self.places.in_use();
-        let first = region.preferred(hash);
-        let words = self.words(first);
-        let is_anothers = (words[0].load(Ordering::Relaxed) ^ hash) & FINGERPRINT != 0;
-        if is_anothers && words[5].load(Ordering::Relaxed) & DISPLACED != 0 {
-            region.candidates(hash).skip(1).take(2).for_each(|next| prefetch(&self.entries[next]));
-        }
-    }
-
     pub(super) fn words(&self, index: usize) -> &Words {
         &self.entries[index]
     }
 
     /// The live entry of a key, whatever packet asks. Changes nothing.
-    // Inlined here and below, where every packet passes: as calls, their results would go through memory.
-    #[inline(always)]
+    #[inline]
     pub fn find(&self, key: &ConnectionKey, hash: u64, now: Tick) -> Option<Entry> {
-        self.find_live(key, hash).filter(|entry| !is_expired(entry.state_word, now))
+        self.find_live(key, hash).filter(|entry| !entry.is_expired(now))
+    }
+
+    /// The same, but only where a key prefers to stand: nearly every connection stands there. `has_ends`: those of its protocol show
+    /// numbers.
+    // Inlined here and below, where every packet passes: as calls, their results would go through memory. So they would where two
+    // searches meet.
+    #[inline(always)]
+    pub fn find_first(&self, key: &ConnectionKey, hash: u64, has_ends: bool, now: Tick) -> Option<Entry> {
+        let preferred = self.places.most_used().preferred(hash);
+        self.look(preferred, key, hash, has_ends).filter(|entry| !entry.is_expired(now))
+    }
+
+    /// The same, but everywhere else.
+    pub fn find_elsewhere(&self, key: &ConnectionKey, hash: u64, now: Tick) -> Option<Entry> {
+        let (region, other) = self.places.in_use();
+        self.find_further(key, hash, region, other).filter(|entry| !entry.is_expired(now))
     }
 
     /// The live entry of `key`, expired or not.
-    #[inline(always)]
+    #[inline]
     pub(super) fn find_live(&self, key: &ConnectionKey, hash: u64) -> Option<Entry> {
-        // Nearly every connection stands where its hash prefers it, and from there few are displaced.
         let (region, other) = self.places.in_use();
-        let preferred = region.preferred(hash);
-        self.look(preferred, key, hash).or_else(|| {
-            let is_displaced = self.words(preferred)[5].load(Ordering::Relaxed) & DISPLACED != 0;
-            if is_displaced || other.is_some() { self.find_further(key, hash, region, other) } else { None }
-        })
+        self.look(region.preferred(hash), key, hash, key.has_ends())
+            .or_else(|| self.find_further(key, hash, region, other))
     }
 
+    /// The live entry of `key` behind the first one of `region`.
     #[inline(never)]
     fn find_further(
         &self,
@@ -243,14 +225,14 @@ impl ConnectionTable {
         region: Region,
         other: Option<Region>,
     ) -> Option<Entry> {
-        let further = self.occupied_of(region, hash).skip(1);
-        let others = other.into_iter().flat_map(|other| self.occupied_of(other, hash));
-        further.chain(others).find_map(|index| self.look(index, key, hash))
+        let look = |index| self.look(index, key, hash, key.has_ends());
+        let further = self.occupied_of(region, hash).skip(1).find_map(look);
+        further.or_else(|| self.occupied_of(other?, hash).find_map(look))
     }
 
     /// The live entry of a key, if it is this one.
     #[inline(always)]
-    fn look(&self, index: usize, key: &ConnectionKey, hash: u64) -> Option<Entry> {
+    fn look(&self, index: usize, key: &ConnectionKey, hash: u64, has_ends: bool) -> Option<Entry> {
         let words = self.words(index);
         loop {
             let control = words[0].load(Ordering::Acquire);
@@ -261,7 +243,7 @@ impl ConnectionTable {
             let state_word = words[6].load(Ordering::Relaxed);
             let verdict_word = words[7].load(Ordering::Relaxed);
             let mut ends = [0; 4];
-            if same && key.has_ends() {
+            if same && has_ends {
                 for (end, word) in ends.iter_mut().zip(&self.ends[index]) {
                     *end = word.load(Ordering::Relaxed);
                 }
@@ -288,14 +270,14 @@ impl ConnectionTable {
         match packet {
             Packet::Tcp(segment) => {
                 if !segment.is_reset() {
-                    let is_handshake = matches!(entry.state().phase, Phase::SynSent | Phase::SynReceived);
+                    let is_handshake = matches!(entry.state().phase(), Phase::SynSent | Phase::SynReceived);
                     let (known, receiver) = (entry.sender(direction), entry.sender(direction.reversed()));
                     let learnt = known.after(&receiver, segment, is_handshake).to_words();
                     self.learn(*entry, direction, learnt, segment.is_syn());
                 }
             }
             Packet::Sctp(chunk) => {
-                if chunk.teaches(next.phase) {
+                if chunk.teaches(next.phase()) {
                     let word = chunk.sender_word(entry.ends[2 * direction as usize]);
                     self.learn(*entry, direction, [word, 0], true);
                 }
@@ -331,8 +313,8 @@ impl ConnectionTable {
             }
             match word.compare_exchange(current, changed, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => {
-                    let before = State::from_bits(current as u16).phase;
-                    if before.is_half_open() && !next.phase.is_half_open() {
+                    let before = State::from_bits(current as u16).phase();
+                    if before.is_half_open() && !next.phase().is_half_open() {
                         self.accounts.complete(owner_of(entry.control));
                     }
                     return;

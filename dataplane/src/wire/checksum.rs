@@ -52,6 +52,22 @@ impl Sum {
         self.add_word(u16::from(protocol.0)).add_word((length >> 16) as u16).add_word(length as u16)
     }
 
+    /// The sum of an IPv4 header without options.
+    #[inline]
+    pub fn of_header(header: &[u8; 20]) -> Self {
+        let (words, last) = header.split_at(16);
+        let (Some(a), Some(b), Some(last)) = (words.first_chunk(), words.last_chunk(), last.first_chunk())
+        else {
+            return Self::default();
+        };
+        let (a, b, last) = (u64::from_ne_bytes(*a), u64::from_ne_bytes(*b), u32::from_ne_bytes(*last));
+        // 2^64 leaves 1 when divided by 0xffff, as 2^16 does: what is carried out at one end comes in at the other. A sum that has
+        // just been carried out is small, so the last addition carries nothing.
+        let (sum, carry) = a.overflowing_add(b);
+        let (sum, carry) = sum.overflowing_add(u64::from(last) + u64::from(carry));
+        Self(sum + u64::from(carry))
+    }
+
     /// Adds one 16-bit word, given as the number that it stands for.
     #[must_use]
     pub fn add_word(self, word: u16) -> Self {

@@ -44,6 +44,8 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 impl Ipv4Header {
     /// Bytes without options.
     pub const LENGTH: usize = 20;
+    /// The first byte of such a header: version and length in words of four bytes.
+    pub const WITHOUT_OPTIONS: u8 = 0x45;
 
     /// Reads a header; `packet` begins with it and may end with Ethernet padding.
     ///
@@ -65,7 +67,7 @@ impl Ipv4Header {
             return Err(DropReason::Ipv4TotalLength);
         }
         if header_length == Self::LENGTH {
-            if !Sum::default().add_bytes(header).is_valid() {
+            if !Sum::of_header(header).is_valid() {
                 return Err(DropReason::Ipv4Checksum);
             }
         } else {
