@@ -106,6 +106,7 @@ fn segmentation(criterion: &mut Criterion) {
         header_length: 54,
         checksum_start: 34,
         checksum_offset: 16,
+        ..VnetHeader::default()
     };
     let mut frame = vec![0; VnetHeader::LENGTH];
     vnet.write(&mut frame);

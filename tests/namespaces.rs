@@ -6,6 +6,8 @@ mod echo;
 mod forge;
 #[path = "support/host.rs"]
 mod host;
+#[path = "support/kernel.rs"]
+mod kernel;
 #[path = "support/lab.rs"]
 mod lab;
 #[path = "support/links.rs"]
@@ -24,6 +26,8 @@ mod summary;
 mod traceroute;
 #[path = "support/trio.rs"]
 mod trio;
+#[path = "support/vxlan.rs"]
+mod vxlan;
 
 #[path = "namespaces/bad_input.rs"]
 mod bad_input;
@@ -61,6 +65,8 @@ mod stack;
 mod state;
 #[path = "namespaces/trunks.rs"]
 mod trunks;
+#[path = "namespaces/tunnels.rs"]
+mod tunnels;
 #[path = "namespaces/uplinks.rs"]
 mod uplinks;
 
@@ -97,6 +103,7 @@ fn between_hosts() -> Vec<Trial> {
         bad_input::trials(),
         events::trials(),
         bulk::trials(),
+        tunnels::trials(),
         flood::trials(),
         closing::trials(),
         stack::trials(),

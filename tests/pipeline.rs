@@ -7,6 +7,9 @@ mod fabric;
 #[path = "support/fixtures.rs"]
 mod fixtures;
 
+#[path = "wire/super_frame.rs"]
+mod super_frame;
+
 #[path = "pipeline/cases.rs"]
 mod cases;
 #[path = "pipeline/configuration.rs"]

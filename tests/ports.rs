@@ -1,11 +1,15 @@
 //! Ports against a real kernel: devices, namespaces, and the sandbox in which all of this runs.
 
+#[path = "support/kernel.rs"]
+mod kernel;
 #[path = "support/links.rs"]
 mod links;
 #[path = "support/namespace.rs"]
 mod namespace;
 #[path = "support/nobody.rs"]
 mod nobody;
+#[path = "support/vxlan.rs"]
+mod vxlan;
 
 #[path = "support/ports.rs"]
 mod ports;
@@ -28,6 +32,8 @@ mod shield;
 mod steering;
 #[path = "ports/traffic.rs"]
 mod traffic;
+#[path = "ports/tunnels.rs"]
+mod tunnels;
 
 use std::process::ExitCode;
 
@@ -50,6 +56,7 @@ fn main() -> ExitCode {
     trials.extend(shield::trials());
     trials.extend(steering::trials());
     trials.extend(traffic::trials());
+    trials.extend(tunnels::trials());
     // One after another: a child that one test forks has all descriptors of the others until its exec, and what they close and
     // want gone is not gone yet.
     namespace::run_trials(trials, Some(1))

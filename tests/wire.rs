@@ -10,6 +10,8 @@ mod fixtures;
 
 #[path = "wire/build.rs"]
 mod build;
+#[path = "wire/fitted.rs"]
+mod fitted;
 #[path = "wire/foreign.rs"]
 mod foreign;
 #[path = "wire/frames.rs"]
@@ -26,3 +28,5 @@ mod segmentation;
 mod super_frame;
 #[path = "wire/traffic.rs"]
 mod traffic;
+#[path = "wire/tunnels.rs"]
+mod tunnels;

@@ -4,6 +4,10 @@
 //! checksums, so the kernel does both in software (`skb_gso_segment`, `skb_checksum_help`) before we read the
 //! frames there. All in a sandbox of its own; where that or ip(8) is missing, the tests say so and count as ignored.
 
+#[path = "wire/fitted.rs"]
+mod fitted;
+#[path = "support/kernel.rs"]
+mod kernel;
 #[path = "support/namespace.rs"]
 mod namespace;
 #[path = "wire/super_frame.rs"]
@@ -21,8 +25,9 @@ use septum::sys::namespace::NetworkNamespace;
 use septum::sys::tun;
 use septum::wire::vnet_hdr::VnetHeader;
 
+use fitted::fitted;
 use namespace::needs_tun;
-use super_frame::{SOURCE_MAC, SuperFrame, fitted};
+use super_frame::{SOURCE_MAC, SuperFrame, Tunnel};
 
 fn main() -> ExitCode {
     let has_ip = Command::new("ip").arg("-V").output().is_ok();
@@ -30,21 +35,34 @@ fn main() -> ExitCode {
         eprintln!("skipped: no ip(8) (iproute2) to make a bridge with");
     }
     let mut trials = Vec::new();
+    let tells_of_tunnels = kernel::tells_of_tunnels();
+    if !tells_of_tunnels {
+        eprintln!(
+            "skipped: super-frames inside UDP tunnels, of which kernels before Linux 6.17 cannot be told"
+        );
+    }
     for (name, is_v6, is_tcp) in
         [("tso4", false, true), ("tso6", true, true), ("uso4", false, false), ("uso6", true, false)]
     {
         for is_tagged in [false, true] {
-            let suffix = if is_tagged { "_tagged" } else { "" };
-            let test = move || agrees(is_v6, is_tcp, is_tagged);
-            let trial = Trial::test(format!("{name}{suffix}_agrees_with_the_kernel"), test);
-            trials.push(if has_ip { needs_tun(trial) } else { trial.with_ignored_flag(true) });
+            let kind = if is_tagged { "_tagged" } else { "" };
+            for tunnel in std::iter::once(None).chain(Tunnel::VXLAN.map(Some)) {
+                let carrier = tunnel.map_or(String::new(), |Tunnel { is_v6, has_checksum, .. }| {
+                    let family = if is_v6 { 6 } else { 4 };
+                    format!("_in_udp{family}_{}", if has_checksum { "with_checksum" } else { "without" })
+                });
+                let test = move || agrees(is_v6, is_tcp, is_tagged, tunnel);
+                let trial = Trial::test(format!("{name}{kind}{carrier}_agrees_with_the_kernel"), test);
+                let is_ignored = !has_ip || (tunnel.is_some() && !tells_of_tunnels);
+                trials.push(if is_ignored { trial.with_ignored_flag(true) } else { needs_tun(trial) });
+            }
         }
     }
     namespace::run_trials(trials, None)
 }
 
 /// Super-frames of one kind: every interesting size, and the flags that segmentation handles.
-fn super_frames(is_v6: bool, is_tcp: bool, is_tagged: bool) -> Vec<SuperFrame> {
+fn super_frames(is_v6: bool, is_tcp: bool, is_tagged: bool, tunnel: Option<Tunnel>) -> Vec<SuperFrame> {
     let mut frames = Vec::new();
     for (payload, size) in [
         (0, 0),
@@ -57,6 +75,10 @@ fn super_frames(is_v6: bool, is_tcp: bool, is_tagged: bool) -> Vec<SuperFrame> {
         (4097, 48),
         (60_000, 1400),
     ] {
+        // In a tunnel, none is plain.
+        if tunnel.is_some() && (size == 0 || payload <= size) {
+            continue;
+        }
         for (flags, option_words) in [(0x10, 0), (0x18, 3), (0x19, 10), (0xd9, 3), (0x99, 1)] {
             // The kernel takes options for payload when it asks whether there is more than one segment
             // (`virtio_net_hdr_to_skb`), and then drops a super-frame that has only one.
@@ -72,6 +94,7 @@ fn super_frames(is_v6: bool, is_tcp: bool, is_tagged: bool) -> Vec<SuperFrame> {
                 size: size as u16,
                 flags,
                 option_words,
+                tunnel,
             });
             if !is_tcp {
                 break;
@@ -81,16 +104,22 @@ fn super_frames(is_v6: bool, is_tcp: bool, is_tagged: bool) -> Vec<SuperFrame> {
     frames
 }
 
-fn agrees(is_v6: bool, is_tcp: bool, is_tagged: bool) -> Result<(), Failed> {
+fn agrees(is_v6: bool, is_tcp: bool, is_tagged: bool, tunnel: Option<Tunnel>) -> Result<(), Failed> {
     let namespace = NetworkNamespace::anonymous()?;
     namespace.run(|| {
         let bench = Bench::new()?;
-        for frame in super_frames(is_v6, is_tcp, is_tagged) {
+        for frame in super_frames(is_v6, is_tcp, is_tagged, tunnel) {
             let bytes = frame.bytes();
             let ours = fitted(&bytes, Offloads::NONE);
             rustix::io::write(&bench.near, &bytes)?;
             for (number, segment) in ours.iter().enumerate() {
-                let kernels = bench.read()?;
+                let kernels = bench.read().map_err(|error| {
+                    format!(
+                        "{}: segment {number} of {}",
+                        error.message().unwrap_or_default(),
+                        described(&frame)
+                    )
+                })?;
                 if kernels[VnetHeader::LENGTH..] != segment[VnetHeader::LENGTH..] {
                     return Err(difference(&frame, number, &kernels, segment).into());
                 }
@@ -108,13 +137,16 @@ fn ip(arguments: &str) -> Result<(), Failed> {
     }
 }
 
+fn described(frame: &SuperFrame) -> String {
+    format!("{} bytes in {:?}", frame.payload.len(), SuperFrame { payload: Vec::new(), ..frame.clone() })
+}
+
 fn difference(frame: &SuperFrame, number: usize, kernels: &[u8], ours: &[u8]) -> String {
     let at = kernels.iter().zip(ours).skip(VnetHeader::LENGTH).position(|(theirs, ours)| theirs != ours);
     let short = |bytes: &[u8]| format!("{} bytes: {:02x?}", bytes.len(), &bytes[..bytes.len().min(100)]);
-    let what = SuperFrame { payload: Vec::new(), ..frame.clone() };
     format!(
-        "segment {number} of {} bytes in {what:?} differs at {at:?} of the frame\nkernel {}\nours   {}",
-        frame.payload.len(),
+        "segment {number} of {} differs at {at:?} of the frame\nkernel {}\nours   {}",
+        described(frame),
         short(kernels),
         short(ours)
     )

@@ -207,7 +207,7 @@ fn is_truthful(frame: &[u8], transport: Transport, start: usize, end: usize, is_
         has_fragment_header: false,
     };
     VnetHeader::read(frame)
-        .is_some_and(|vnet| offload::check(&vnet, frame.len() - ETHERNET, transport, extent).is_ok())
+        .is_some_and(|vnet| offload::check(&vnet, &frame[ETHERNET..], transport, extent).is_ok())
 }
 
 /// Where a pair of ends leads.

@@ -13,6 +13,7 @@ use septum_rules::workload::Limits;
 use crate::clock::Tick;
 use crate::drop_reason::DropReason;
 use crate::wire::IpPacket;
+use crate::wire::tunnel::headers_end;
 use crate::wire::vnet_hdr::{GsoType, VnetHeader};
 
 /// The limits of one workload, and what it has used of them.
@@ -73,10 +74,11 @@ impl Limiter {
 /// Packets and bytes (Ethernet headers included) that a frame puts on the wire.
 fn weight(frame: &[u8], packet: &IpPacket) -> (u64, u64) {
     let end = u64::from(packet.end);
-    let segment_size = VnetHeader::read(frame)
-        .filter(|vnet| !matches!(vnet.gso(), Some(GsoType::None) | None))
-        .map_or(0, |vnet| u64::from(vnet.gso_size));
-    let headers = u64::from(packet.payload);
+    let super_frame =
+        VnetHeader::read(frame).filter(|vnet| !matches!(vnet.gso(), Some(GsoType::None) | None));
+    let segment_size = super_frame.map_or(0, |vnet| u64::from(vnet.gso_size));
+    let headers =
+        super_frame.map_or(packet.payload.into(), |vnet| headers_end(&vnet, frame, packet.payload)) as u64;
     let payload = end.saturating_sub(headers);
     let segments = if segment_size == 0 { 1 } else { payload.div_ceil(segment_size).max(1) };
     (segments, end + (segments - 1) * headers)

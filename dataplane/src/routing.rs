@@ -131,5 +131,5 @@ pub fn fits(frame: &[u8], ip: &IpPacket, mtu: u16) -> bool {
 }
 
 fn each_segment_fits(frame: &[u8], ip: &IpPacket, mtu: u16) -> bool {
-    VnetHeader::read(frame).is_some_and(|vnet| longest_packet(&vnet, ip) <= usize::from(mtu))
+    VnetHeader::read(frame).is_some_and(|vnet| longest_packet(&vnet, frame, ip) <= usize::from(mtu))
 }

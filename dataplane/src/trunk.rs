@@ -15,6 +15,7 @@ use crate::directory::TrunkEntry;
 use crate::drop_reason::DropReason;
 use crate::port::PortId;
 use crate::wire::ethernet::{EtherType, EthernetHeader};
+use crate::wire::ipv6::Ipv6Header;
 use crate::wire::vlan::VlanTag;
 use crate::wire::vnet_hdr::VnetHeader;
 
@@ -91,6 +92,16 @@ fn without_tag(frame: &[u8], out: &mut [u8]) -> usize {
     length
 }
 
+/// Where the transport header of an untagged packet without IPv6 extension headers begins.
+fn transport_of(ethernet: &[u8]) -> Option<usize> {
+    let packet = ethernet.get(EthernetHeader::LENGTH..)?;
+    let header = match packet.first()? {
+        first @ 0x40..=0x4f => usize::from(first & 0xf) * 4,
+        _ => Ipv6Header::LENGTH,
+    };
+    Some(EthernetHeader::LENGTH + header)
+}
+
 /// Writes a frame with this tag into `out`, and gives its length; `None` where it has no room.
 pub(crate) fn with_tag(frame: &[u8], id: u16, out: &mut [u8]) -> Option<usize> {
     let length = frame.len() + TAG;
@@ -108,11 +119,12 @@ pub(crate) fn with_tag(frame: &[u8], id: u16, out: &mut [u8]) -> Option<usize> {
 /// Moves what the virtio header says of places in the frame. What a liar says is judged afterwards, as every frame's.
 fn move_offsets(frame: &mut [u8], moved: impl Fn(u16) -> u16) {
     let Some(mut vnet) = VnetHeader::read(frame) else { return };
-    if vnet.needs_checksum() {
-        vnet.checksum_start = moved(vnet.checksum_start);
-    }
-    if vnet.header_length != 0 {
-        vnet.header_length = moved(vnet.header_length);
+    let of_tunnel = (vnet.outer_transport, vnet.inner_network);
+    vnet.move_offsets(moved);
+    // Linux does not count the tag that it puts into a frame among these two offsets (`virtio_net_hdr_tnl_from_skb`): they are
+    // already those of the frame without it.
+    if vnet.is_in_tunnel() && transport_of(&frame[ETHERNET..]) == Some(usize::from(of_tunnel.0)) {
+        (vnet.outer_transport, vnet.inner_network) = of_tunnel;
     }
     vnet.write(frame);
 }

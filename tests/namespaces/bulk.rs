@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::thread;
 
 use libtest_mimic::{Failed, Trial};
@@ -14,8 +14,8 @@ use crate::trio::TRIO;
 
 const CHUNK: usize = 64 * 1024;
 
-/// Twice this goes over each path.
-const BYTES: usize = 52 << 20;
+/// What goes over each path.
+pub(crate) const BYTES: usize = 52 << 20;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![Trial::test("bulk::super_frames_arrive_whole", super_frames_arrive_whole)]
@@ -27,7 +27,7 @@ fn super_frames_arrive_whole() -> Result<(), Failed> {
     let (a, b, c) = (lab.host("a"), lab.host("b"), lab.host("c"));
     for to in [&b, &c] {
         for ipv4 in [true, false] {
-            bulk(&a, to, ipv4)?;
+            transfer(&a, to, to.address(ipv4))?;
         }
     }
     for host in [&a, &b, &c] {
@@ -39,11 +39,11 @@ fn super_frames_arrive_whole() -> Result<(), Failed> {
     lab.assert_empty()
 }
 
-/// Every byte that arrives is compared.
-fn bulk(from: &Host, to: &Host, ipv4: bool) -> Result<(), Failed> {
+/// Sends to an address of `to`; every byte that arrives is compared.
+pub(crate) fn transfer(from: &Host, to: &Host, address: IpAddr) -> Result<(), Failed> {
     let chunk: Vec<u8> =
         (0..CHUNK as u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let listener = to.run(|| TcpListener::bind((to.address(ipv4), 80)))?;
+    let listener = to.run(|| TcpListener::bind((address, 80)))?;
     let expected = chunk.clone();
     let receiving = thread::spawn(move || -> std::io::Result<usize> {
         let (mut stream, _) = listener.accept()?;
@@ -63,7 +63,7 @@ fn bulk(from: &Host, to: &Host, ipv4: bool) -> Result<(), Failed> {
             }
         }
     });
-    let mut stream = from.connect(to.address(ipv4), 80, PATIENCE)?;
+    let mut stream = from.connect(address, 80, PATIENCE)?;
     stream.set_write_timeout(Some(2 * PATIENCE))?;
     for _ in 0..BYTES / CHUNK {
         stream.write_all(&chunk)?;
@@ -74,7 +74,7 @@ fn bulk(from: &Host, to: &Host, ipv4: bool) -> Result<(), Failed> {
 }
 
 /// What a host's stack counts of them (`/proc/net/snmp` and `snmp6`).
-fn checksum_errors(host: &Host) -> Result<u64, Failed> {
+pub(crate) fn checksum_errors(host: &Host) -> Result<u64, Failed> {
     let (tables, lines) = host.run(|| -> std::io::Result<_> {
         Ok((
             fs::read_to_string("/proc/thread-self/net/snmp")?,

@@ -81,6 +81,7 @@ fn a_super_frame_costs_what_its_segments_do() {
         gso_size: 1000,
         checksum_start: 34,
         checksum_offset: 16,
+        ..VnetHeader::default()
     };
     vnet.write(&mut frame);
     // One packet opened the connection; each of these is 40 more of the 100 that a full bucket holds.

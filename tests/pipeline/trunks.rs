@@ -3,10 +3,12 @@
 use septum::burst::ETHERNET;
 use septum::drop_reason::DropReason;
 use septum::port::Offloads;
+use septum::wire::ipv4::Ipv4Header;
 use septum::wire::vnet_hdr::VnetHeader;
 use septum_rules::proto::{Layer4, Protocol};
 
 use crate::fabric::Fabric;
+use crate::super_frame::{SuperFrame, Tunnel};
 
 /// Two VLANs: red at two trunks and at a port of its own, blue at one of the trunks and at a port of its own.
 const VLANS: &str = r#"
@@ -228,4 +230,53 @@ fn unfinished_frames_cross_with_their_offsets_moved() {
     let mut frame = opening(&fabric, "red-1", "red-3", true);
     VnetHeader { checksum_start: 14, ..moved }.write(&mut frame);
     assert_eq!(outcome(&mut fabric, FIRST, &tagged(frame, 0x8100, RED)), Err(DropReason::OffloadHeader));
+}
+
+#[test]
+fn offsets_of_a_tunnel_cross_with_their_frame() {
+    let mut fabric = Fabric::with_offloads(VLANS, |_| Offloads::ALL);
+    let whole = SuperFrame {
+        is_v6: false,
+        is_tcp: true,
+        is_tagged: false,
+        payload: vec![7; 3000],
+        size: 1400,
+        flags: 0x10,
+        option_words: 0,
+        tunnel: Some(Tunnel::VXLAN[0]),
+    };
+    let inner = whole.bytes();
+    let opening = opening(&fabric, "red-3", "red-1", true);
+    // The opening's own addresses and ports around what the tunnel carries.
+    let carrying = |opening: &[u8]| {
+        let mut frame = inner.clone();
+        frame[ETHERNET..ETHERNET + 12].copy_from_slice(&opening[ETHERNET..ETHERNET + 12]);
+        frame[ETHERNET + 26..ETHERNET + 38].copy_from_slice(&opening[ETHERNET + 26..ETHERNET + 38]);
+        Ipv4Header::write_checksum(&mut frame[ETHERNET + 14..ETHERNET + 34]);
+        frame
+    };
+    let untagged = carrying(&opening);
+    assert_eq!(fabric.outcome("red-3", &untagged), Ok(()));
+    let heard = fabric.received(FIRST);
+    let offsets = |frame: &[u8]| {
+        let vnet = VnetHeader::read(frame).unwrap();
+        [vnet.outer_transport, vnet.inner_network, vnet.checksum_start, vnet.header_length]
+    };
+    assert_eq!(offsets(&heard[0]), offsets(&untagged).map(|offset| offset + 4));
+    // Back, with offsets that count the tag; and as Linux tells them, which forgets it in those of the tunnel.
+    let back = carrying(&self::opening(&fabric, "red-1", "red-3", true));
+    let vnet = VnetHeader::read(&back).unwrap();
+    for counted in [4, 0] {
+        let mut frame = back.clone();
+        VnetHeader {
+            checksum_start: vnet.checksum_start + 4,
+            header_length: vnet.header_length + 4,
+            outer_transport: vnet.outer_transport + counted,
+            inner_network: vnet.inner_network + counted,
+            ..vnet
+        }
+        .write(&mut frame);
+        assert_eq!(outcome(&mut fabric, FIRST, &tagged(frame, 0x8100, RED)), Ok(()));
+        assert_eq!(fabric.received("red-3"), std::slice::from_ref(&back));
+    }
 }

@@ -1,7 +1,7 @@
 //! Kernel stacks on both sides of a wire between two ports: datagrams, connections, super-frames.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::thread;
 
 use libtest_mimic::{Failed, Trial};
@@ -35,7 +35,7 @@ fn both_families(one: Substitute, other: Substitute) -> Result<(), Failed> {
         bulk(&one, &other, family)?;
         bulk(&other, &one, family)?;
     }
-    let Carried { frames, super_frames, unfinished_checksums, undelivered } = wire.end();
+    let Carried { frames, super_frames, unfinished_checksums, undelivered, .. } = wire.end();
     if super_frames == 0 || unfinished_checksums == 0 {
         return Err(format!(
             "{frames} frames, {super_frames} super-frames, {unfinished_checksums} unfinished"
@@ -62,12 +62,17 @@ pub(crate) fn datagram(from: &Host, to: &Host, family: usize) -> Result<(), Fail
     Ok(())
 }
 
-/// Sixteen megabytes, every byte of which is checked.
+/// A transfer to a host's own address.
 pub(crate) fn bulk(from: &Host, to: &Host, family: usize) -> Result<(), Failed> {
+    transfer(from, to, to.addresses[family])
+}
+
+/// Sixteen megabytes to an address of `to`, every byte of which is checked.
+pub(crate) fn transfer(from: &Host, to: &Host, address: IpAddr) -> Result<(), Failed> {
     const CHUNKS: usize = 256;
     let chunk: Vec<u8> =
         (0..65_536_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let listener = to.listen(to.addresses[family]);
+    let listener = to.listen(address);
     let server: SocketAddr = listener.local_addr()?;
     let expected = chunk.clone();
     let receiving = thread::spawn(move || -> std::io::Result<bool> {

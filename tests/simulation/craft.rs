@@ -180,6 +180,34 @@ impl Draft {
         frame
     }
 
+    /// A super-frame of `inner` inside a UDP tunnel between this packet's ports, by VXLAN.
+    pub(crate) fn in_tunnel(mut self, inner: Self, segment: u16, has_checksum: bool) -> Vec<u8> {
+        let inner = inner.unfinished(segment);
+        let vxlan = [8, 0, 0, 0, 0, 0, 7, 0];
+        let mut datagram = self.transport[..4].to_vec();
+        datagram.extend(((16 + inner.len() - VNET) as u16).to_be_bytes());
+        datagram.extend([0, 0]);
+        datagram.extend(vxlan);
+        datagram.extend(&inner[VNET..]);
+        if has_checksum {
+            let partial = sum(&[&pseudo(self.source, self.destination, UDP, datagram.len())]);
+            datagram[6..8].copy_from_slice(&partial.to_be_bytes());
+        }
+        self.transport = datagram;
+        let mut frame = self.frame();
+        let outer_transport = (frame.len() - self.transport.len() - VNET) as u16;
+        // Both headers, and what the inner one says counts from its own Ethernet header.
+        let ethernet = outer_transport + 16;
+        frame[..VNET].copy_from_slice(&inner[..VNET]);
+        let checksum_start = u16::from_le_bytes([inner[6], inner[7]]) + ethernet;
+        frame[0] |= if has_checksum { 8 } else { 0 };
+        frame[1] |= if self.source.is_ipv4() { 0x20 } else { 0x40 };
+        for (at, offset) in [(6, checksum_start), (20, outer_transport), (22, ethernet + 14)] {
+            frame[at..at + 2].copy_from_slice(&offset.to_le_bytes());
+        }
+        frame
+    }
+
     fn link(&self, ethertype: u16) -> Vec<u8> {
         ethernet(self.macs, ethertype)
     }
@@ -270,9 +298,11 @@ pub(crate) fn with_tag(mut frame: Vec<u8>, ethertype: u16, tag: u16) -> Vec<u8> 
     frame
 }
 
-/// Moves what a virtio header says of places in its frame: the headers' length, and where an unfinished checksum begins.
+/// Moves what a virtio header says of places in its frame: the headers' length, where an unfinished checksum begins, and two of a
+/// tunnel.
 pub(crate) fn move_offsets(frame: &mut [u8], moved: impl Fn(u16) -> u16) {
-    let places = [(2, frame[2..4] != [0, 0]), (6, frame[0] & 1 != 0)];
+    let is_in_tunnel = frame[1] & 0x60 != 0;
+    let places = [(2, frame[2..4] != [0, 0]), (6, frame[0] & 1 != 0), (20, is_in_tunnel), (22, is_in_tunnel)];
     for (at, _) in places.into_iter().filter(|(_, is_said)| *is_said) {
         let offset = moved(u16::from_le_bytes([frame[at], frame[at + 1]]));
         frame[at..at + 2].copy_from_slice(&offset.to_le_bytes());

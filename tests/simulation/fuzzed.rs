@@ -67,8 +67,9 @@ pub(crate) fn segmentation(bytes: &[u8]) {
         static SEGMENTER: std::cell::RefCell<Segmenter> = std::cell::RefCell::default();
     }
     let checksum_alone = Offloads { checksum: true, ..Offloads::NONE };
-    for offloads in [Offloads::NONE, checksum_alone, Offloads { uso: false, ..Offloads::ALL }, Offloads::ALL]
-    {
+    let all_but_datagrams = Offloads { uso: false, ..Offloads::ALL };
+    let outside_tunnels = Offloads { tunnel: false, ..Offloads::ALL };
+    for offloads in [Offloads::NONE, checksum_alone, all_but_datagrams, outside_tunnels, Offloads::ALL] {
         let mut got = Vec::new();
         let count = SEGMENTER.with_borrow_mut(|segmenter| {
             segmenter.cut(bytes, offloads, |frames| got.extend(frames.iter().map(<[u8]>::to_vec)))
@@ -332,6 +333,13 @@ pub(crate) fn seeds() -> Vec<(&'static str, String, Vec<u8>)> {
         let transport =
             if protocol == TCP { tcp((1, 2), (3, 4), ACK, &[7; 450]) } else { udp((1, 2), &[7; 450]) };
         let frame = draft(lab, false, ipv4, protocol, transport).1.unfinished(segment);
+        seeds.push(("segmentation", name.into(), frame.clone()));
+        seeds.push(("parser", format!("super-{name}"), frame));
+    }
+    for (name, outer, inner) in [("vxlan4", true, false), ("vxlan6", false, true)] {
+        let carrier = draft(lab, false, outer, UDP, udp((49_152, 4789), &[])).1;
+        let carried = draft(lab, false, inner, TCP, tcp((1, 2), (3, 4), ACK, &[7; 450])).1;
+        let frame = carrier.in_tunnel(carried, 100, inner);
         seeds.push(("segmentation", name.into(), frame.clone()));
         seeds.push(("parser", format!("super-{name}"), frame));
     }

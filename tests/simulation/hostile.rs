@@ -53,6 +53,7 @@ impl Mint<'_> {
             2 if checksum_place(draft.protocol).is_some() && draft.transport.len() >= 20 => {
                 draft.unfinished(if self.random.once_in(2) { 0 } else { 8 + self.random.below(1400) as u16 })
             }
+            4 if draft.protocol == UDP && draft.transport.len() >= 8 => self.in_tunnel(draft),
             3 if !draft.source.is_ipv4() => self.extended(&draft),
             _ => draft.frame(),
         };
@@ -60,6 +61,29 @@ impl Mint<'_> {
             self.lie_in_frame(&mut frame);
         }
         frame
+    }
+
+    /// A super-frame of some packet inside a tunnel between the ports of `draft`.
+    fn in_tunnel(&mut self, draft: Draft) -> Vec<u8> {
+        let ends: (IpAddr, IpAddr) = match self.random.once_in(2) {
+            true => ([192, 0, 2, 1].into(), [192, 0, 2, 2].into()),
+            false => ([0xfd00, 0, 0, 0, 0, 0, 0, 1].into(), [0xfd00, 0, 0, 0, 0, 0, 0, 2].into()),
+        };
+        let payload = self.random.below(4000);
+        let bytes = self.random.bytes(payload);
+        let (protocol, transport) = match self.random.once_in(3) {
+            false => (TCP, tcp((1, 2), (3, 4), *self.random.pick(&[ACK, ACK | PSH, ACK | FIN, SYN]), &bytes)),
+            true => (UDP, udp((1, 2), &bytes)),
+        };
+        let inner = Draft {
+            source: ends.0,
+            destination: ends.1,
+            protocol,
+            transport,
+            options: Vec::new(),
+            ..draft.clone()
+        };
+        draft.in_tunnel(inner, 8 + self.random.below(1400) as u16, self.random.once_in(2))
     }
 
     /// A packet of a random service to somebody with whom there is a way.

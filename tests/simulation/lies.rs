@@ -105,8 +105,8 @@ impl Mint<'_> {
                 frame[at] = self.random.byte();
             }
             4 => {
-                frame[0] = *self.random.pick(&[1, 1, 1, 2, 3]);
-                frame[1] = *self.random.pick(&[0, 1, 4, 5, 0x81, 3]);
+                frame[0] = *self.random.pick(&[1, 1, 1, 2, 3, 9]);
+                frame[1] = *self.random.pick(&[0, 1, 4, 5, 0x81, 3, 0x21, 0x44]);
                 let fields = [
                     self.random.below(2000),
                     *self.random.pick(&[34, 54, 14, 38]),

@@ -66,6 +66,7 @@ impl Run {
             Offloads::ALL,
             Offloads::NONE,
             Offloads { tso4: false, tso6: false, uso: false, ..Offloads::ALL },
+            Offloads { tunnel: false, ..Offloads::ALL },
             Offloads { uso: false, ..Offloads::ALL },
         ];
         let build = Build {

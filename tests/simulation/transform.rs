@@ -4,8 +4,8 @@
 use septum::port::Offloads;
 use septum_rules::mac::MacAddress;
 
-use crate::craft::{FIN, NETWORK, PSH, TCP, UDP, VNET, fix_header_checksum, pseudo, sum};
-use crate::view::Packet;
+use crate::craft::{FIN, NETWORK, PSH, TCP, VNET, fix_header_checksum, pseudo, sum};
+use crate::view::{Packet, cut, field};
 
 /// RFC 3168.
 const CWR: u8 = 128;
@@ -29,33 +29,36 @@ pub(crate) fn routed(frame: &[u8], packet: &Packet, from: MacAddress, to: MacAdd
 pub(crate) fn by_trunk(mut frame: Vec<u8>) -> Vec<u8> {
     let headers = u16::from_le_bytes([frame[2], frame[3]]).min(u16::MAX - 4);
     frame[2..4].copy_from_slice(&headers.to_le_bytes());
-    frame[10..VNET].fill(0);
+    let stays = if frame[1] & 0x60 == 0 { 0 } else { 4 };
+    frame[10..VNET - stays].fill(0);
     frame
 }
 
 /// Bytes of the longest IP packet that the frame puts on a wire.
 pub(crate) fn longest(frame: &[u8], packet: &Packet) -> usize {
-    let headers = packet.payload - NETWORK;
-    let payload = packet.end - packet.payload;
+    let cut = cut(frame, packet).expect("a frame that passes tells the truth");
+    let headers = cut.payload - NETWORK;
+    let payload = cut.end - cut.payload;
     match frame[1] {
         0 => headers + payload,
-        _ => headers + payload.min(usize::from(u16::from_le_bytes([frame[4], frame[5]]))),
+        _ => headers + payload.min(field(frame, 4)),
     }
 }
 
 /// Packets and bytes that the frame puts on a wire.
 pub(crate) fn weight(frame: &[u8], packet: &Packet) -> [u64; 2] {
-    let (headers, payload) = ((packet.payload - VNET) as u64, (packet.end - packet.payload) as u64);
+    let cut = cut(frame, packet).expect("a frame that passes tells the truth");
+    let (headers, payload) = ((cut.payload - VNET) as u64, (cut.end - cut.payload) as u64);
     let count = match frame[1] {
         0 => 1,
-        _ => payload.div_ceil(u64::from(u16::from_le_bytes([frame[4], frame[5]]))).max(1),
+        _ => payload.div_ceil(field(frame, 4) as u64).max(1),
     };
     [count, count * headers + payload]
 }
 
 /// The frames that a port with these offloads gets instead.
 pub(crate) fn fitted(frame: &[u8], packet: &Packet, offloads: Offloads) -> Vec<Vec<u8>> {
-    let gso = frame[1] & 0x7f;
+    let gso = frame[1] & 0x1f;
     let is_partial = frame[0] & 1 != 0;
     let takes_whole = match gso {
         0 => true,
@@ -63,7 +66,7 @@ pub(crate) fn fitted(frame: &[u8], packet: &Packet, offloads: Offloads) -> Vec<V
         4 => offloads.checksum && offloads.tso6,
         _ => offloads.checksum && offloads.uso,
     };
-    if !takes_whole {
+    if !takes_whole || (frame[1] & 0x60 != 0 && !offloads.tunnel) {
         return segments(frame, packet, offloads.checksum);
     }
     if is_partial && !offloads.checksum {
@@ -105,29 +108,19 @@ fn crc32c(bytes: &[u8]) -> u32 {
 }
 
 fn segments(frame: &[u8], packet: &Packet, leaves_checksum: bool) -> Vec<Vec<u8>> {
-    let size = usize::from(u16::from_le_bytes([frame[4], frame[5]]));
-    let (headers, payload) = (&frame[..packet.payload], &frame[packet.payload..packet.end]);
+    let size = field(frame, 4);
+    let is_in_tunnel = frame[1] & 0x60 != 0;
+    let cut = cut(frame, packet).expect("a frame that passes tells the truth");
+    let (headers, payload) = (&frame[..cut.payload], &frame[cut.payload..cut.end]);
     let count = payload.len().div_ceil(size).max(1);
-    let transport = packet.transport;
+    let transport = cut.transport;
     let mut all = Vec::with_capacity(count);
     for number in 0..count {
         let begin = number * size;
         let part = &payload[begin..(begin + size).min(payload.len())];
         let mut segment = [headers, part].concat();
-        let length = segment.len() - transport;
-        if packet.source.is_ipv4() {
-            let total = (segment.len() - NETWORK) as u16;
-            let identification =
-                u16::from_be_bytes([frame[NETWORK + 4], frame[NETWORK + 5]]).wrapping_add(number as u16);
-            segment[NETWORK + 2..NETWORK + 4].copy_from_slice(&total.to_be_bytes());
-            segment[NETWORK + 4..NETWORK + 6].copy_from_slice(&identification.to_be_bytes());
-            fix_header_checksum(&mut segment[NETWORK..]);
-        } else {
-            let total = (segment.len() - NETWORK - 40) as u16;
-            segment[NETWORK + 4..NETWORK + 6].copy_from_slice(&total.to_be_bytes());
-        }
-        let place = if packet.protocol == TCP { 16 } else { 6 };
-        if packet.protocol == TCP {
+        renew_network(&mut segment, &cut, number);
+        if cut.protocol == TCP {
             let header = &mut segment[transport..];
             let sequence = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
             header[4..8].copy_from_slice(&sequence.wrapping_add(begin as u32).to_be_bytes());
@@ -138,22 +131,21 @@ fn segments(frame: &[u8], packet: &Packet, leaves_checksum: bool) -> Vec<Vec<u8>
                 header[13] &= !CWR;
             }
         } else {
-            segment[transport + 4..transport + 6].copy_from_slice(&(length as u16).to_be_bytes());
+            renew_length(&mut segment, transport);
         }
-        segment[transport + place..transport + place + 2].fill(0);
-        let pseudo = pseudo(packet.source, packet.destination, packet.protocol, length);
-        let checksum = match leaves_checksum {
-            true => sum(&[&pseudo]),
-            false => match !sum(&[&pseudo, &segment[transport..]]) {
-                0 if packet.protocol == UDP => 0xffff,
-                // A TCP checksum of zero is as right as one of all ones (RFC 1624).
-                0 => 0xffff,
-                checksum => checksum,
-            },
-        };
-        segment[transport + place..transport + place + 2].copy_from_slice(&checksum.to_be_bytes());
+        let place = if cut.protocol == TCP { 16 } else { 6 };
+        seal(&mut segment, &cut, place);
+        if is_in_tunnel {
+            renew_network(&mut segment, packet, number);
+            renew_length(&mut segment, packet.transport);
+            if segment[packet.transport + 6..packet.transport + 8] != [0, 0] {
+                seal(&mut segment, packet, 6);
+            }
+        }
         segment[..VNET].fill(0);
         if leaves_checksum {
+            let pseudo = pseudo(cut.source, cut.destination, cut.protocol, segment.len() - transport);
+            segment[transport + place..transport + place + 2].copy_from_slice(&sum(&[&pseudo]).to_be_bytes());
             segment[0] = 1;
             segment[6..8].copy_from_slice(&((transport - VNET) as u16).to_le_bytes());
             segment[8..10].copy_from_slice(&(place as u16).to_le_bytes());
@@ -161,4 +153,37 @@ fn segments(frame: &[u8], packet: &Packet, leaves_checksum: bool) -> Vec<Vec<u8>
         all.push(segment);
     }
     all
+}
+
+/// Writes what the IP header of `packet` in segment `number` has of its own.
+fn renew_network(segment: &mut [u8], packet: &Packet, number: usize) {
+    let length = segment.len() - packet.network;
+    let header = &mut segment[packet.network..];
+    if packet.source.is_ipv4() {
+        let identification = u16::from_be_bytes([header[4], header[5]]).wrapping_add(number as u16);
+        header[2..4].copy_from_slice(&(length as u16).to_be_bytes());
+        header[4..6].copy_from_slice(&identification.to_be_bytes());
+        fix_header_checksum(header);
+    } else {
+        header[4..6].copy_from_slice(&((length - 40) as u16).to_be_bytes());
+    }
+}
+
+fn renew_length(segment: &mut [u8], transport: usize) {
+    let length = (segment.len() - transport) as u16;
+    segment[transport + 4..transport + 6].copy_from_slice(&length.to_be_bytes());
+}
+
+/// Writes the checksum of `packet`, whose place in the transport header this is.
+fn seal(segment: &mut [u8], packet: &Packet, place: usize) {
+    let at = packet.transport + place;
+    segment[at..at + 2].fill(0);
+    let bytes = &segment[packet.transport..];
+    let pseudo = pseudo(packet.source, packet.destination, packet.protocol, bytes.len());
+    let checksum = match !sum(&[&pseudo, bytes]) {
+        // In UDP zero says that there is none; a TCP checksum of zero is as right as one of all ones (RFC 1624).
+        0 => 0xffff,
+        checksum => checksum,
+    };
+    segment[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
 }

@@ -32,6 +32,8 @@ pub(crate) struct Packet {
     pub(crate) ttl: u8,
     /// Identification, offset, more follow, length of the data.
     pub(crate) fragment: Option<(u32, u16, bool, u16)>,
+    /// Offset of the network header.
+    pub(crate) network: usize,
     /// Offset of the transport header, or of a later fragment's data.
     pub(crate) transport: usize,
     /// One behind the transport header.
@@ -85,8 +87,8 @@ pub(crate) fn read(frame: &[u8]) -> Read<View> {
     }
     let (destination, source) = (mac(frame, VNET)?, mac(frame, VNET + 6)?);
     let content = match word(frame, VNET + 12)? {
-        0x0800 => Content::Ip(ipv4(frame)?),
-        0x86dd => Content::Ip(ipv6(frame)?),
+        0x0800 => Content::Ip(ipv4(frame, NETWORK)?),
+        0x86dd => Content::Ip(ipv6(frame, NETWORK)?),
         0x0806 => arp(frame)?,
         other => return Err(format!("EtherType {other:#06x}")),
     };
@@ -104,8 +106,8 @@ fn arp(frame: &[u8]) -> Read<Content> {
     Ok(Content::Arp(word(packet, 6)?, mac(packet, 8)?, v4(packet, 14)?, v4(packet, 24)?))
 }
 
-fn ipv4(frame: &[u8]) -> Read<Packet> {
-    let header = &frame[NETWORK..];
+fn ipv4(frame: &[u8], network: usize) -> Read<Packet> {
+    let header = &frame[network..];
     let first = *header.first().ok_or("no IPv4 header")?;
     let length = usize::from(first & 0xf) * 4;
     let total = usize::from(word(header, 2)?);
@@ -141,12 +143,12 @@ fn ipv4(frame: &[u8]) -> Read<Packet> {
     if header[9] == ICMPV6 {
         return Err("ICMPv6 over IPv4".into());
     }
-    let place = (NETWORK + length, NETWORK + total);
+    let place = (network, network + length, network + total);
     transport(frame, (v4(header, 12)?, v4(header, 16)?), header[8], header[9], fragment, place)
 }
 
-fn ipv6(frame: &[u8]) -> Read<Packet> {
-    let header = &frame[NETWORK..];
+fn ipv6(frame: &[u8], network: usize) -> Read<Packet> {
+    let header = &frame[network..];
     if header.len() < 40 || header[0] >> 4 != 6 {
         return Err("IPv6 header".into());
     }
@@ -184,7 +186,7 @@ fn ipv6(frame: &[u8]) -> Read<Packet> {
     if next == ICMP {
         return Err("ICMP over IPv6".into());
     }
-    let place = (NETWORK + at, NETWORK + end);
+    let place = (network, network + at, network + end);
     transport(frame, (v6(header, 8)?, v6(header, 24)?), header[7], next, fragment, place)
 }
 
@@ -194,7 +196,7 @@ fn transport(
     ttl: u8,
     protocol: u8,
     fragment: Option<(u32, u16, bool, u16)>,
-    (begin, end): (usize, usize),
+    (network, begin, end): (usize, usize, usize),
 ) -> Read<Packet> {
     let mut packet = Packet {
         source,
@@ -202,6 +204,7 @@ fn transport(
         protocol,
         ttl,
         fragment,
+        network,
         transport: begin,
         payload: begin,
         end,
@@ -275,33 +278,72 @@ fn transport(
     Ok(packet)
 }
 
+/// A field of the virtio header.
+pub(crate) fn field(frame: &[u8], at: usize) -> usize {
+    usize::from(u16::from_le_bytes([frame[at], frame[at + 1]]))
+}
+
+/// The packet that the virtio header has cut: `packet`, or what a UDP tunnel carries in it.
+pub(crate) fn cut(frame: &[u8], packet: &Packet) -> Read<Packet> {
+    let tunnel = frame[1] & 0x60;
+    if tunnel == 0 {
+        return Ok(packet.clone());
+    }
+    let family = if packet.source.is_ipv4() { 0x20 } else { 0x40 };
+    let network = VNET + field(frame, 22);
+    if tunnel != family || packet.protocol != UDP || packet.fragment.is_some() || network < packet.payload {
+        return Err("no such tunnel".into());
+    }
+    let udp = &frame[packet.transport..packet.end];
+    let has_checksum = udp[6..8] != [0, 0];
+    if VNET + field(frame, 20) != packet.transport
+        || usize::from(word(udp, 4)?) != udp.len()
+        || has_checksum != (frame[0] & 8 != 0)
+    {
+        return Err("the tunnel's UDP header".into());
+    }
+    let carried = frame.get(..packet.end).ok_or("cut off")?;
+    let inner = match carried.get(network).ok_or("nothing inside")? >> 4 {
+        4 => ipv4(carried, network)?,
+        _ => ipv6(carried, network)?,
+    };
+    let is_whole = inner.end == packet.end && inner.fragment.is_none();
+    if !is_whole || inner.transport != VNET + field(frame, 6) || inner.end - inner.payload <= field(frame, 4)
+    {
+        return Err("the packet inside the tunnel".into());
+    }
+    Ok(inner)
+}
+
 /// What the virtio header leaves to the device may concern nothing that was judged.
 fn offloads(frame: &[u8], packet: &Packet) -> Read<()> {
-    let field = |at: usize| usize::from(u16::from_le_bytes([frame[at], frame[at + 1]]));
-    let (needs_checksum, gso) = (frame[0] & 1 != 0, frame[1]);
-    if frame[0] & !3 != 0 {
+    let (needs_checksum, gso) = (frame[0] & 1 != 0, frame[1] & !0x60);
+    let known = if frame[1] & 0x60 == 0 { 3 } else { 11 };
+    if frame[0] & !known != 0 {
         return Err("virtio flags".into());
     }
     if needs_checksum {
-        let start = VNET + field(6);
-        let at = start + field(8);
+        let start = VNET + field(frame, 6);
+        let at = start + field(frame, 8);
         let own = start == packet.transport
             && match packet.protocol {
-                SCTP => field(8) == 8,
-                protocol => crate::craft::checksum_place(protocol) == Some(field(8)),
+                SCTP => field(frame, 8) == 8,
+                protocol => crate::craft::checksum_place(protocol) == Some(field(frame, 8)),
             };
         if packet.fragment.is_some() || at + 2 > packet.end || (!own && start < packet.payload) {
             return Err("partial checksum over what was judged".into());
         }
     }
-    if gso != 0 {
-        let family = match (gso & 0x7f, packet.protocol, packet.source.is_ipv4()) {
+    if frame[1] != 0 {
+        let cut = cut(frame, packet)?;
+        let family = match (gso & 0x7f, cut.protocol, cut.source.is_ipv4()) {
             (1, TCP, true) | (4, TCP, false) => true,
             (5, UDP, _) => gso == 5,
             _ => false,
         };
-        let opens = packet.tcp.is_some_and(|segment| segment.flags & (SYN | RST) != 0);
-        if !family || !needs_checksum || field(4) == 0 || packet.fragment.is_some() || opens {
+        let opens = cut.tcp.is_some_and(|segment| segment.flags & (SYN | RST) != 0);
+        let is_size = field(frame, 4) != 0;
+        if !family || !needs_checksum || !is_size || packet.fragment.is_some() || opens {
             return Err("virtio segmentation".into());
         }
     }

@@ -85,6 +85,8 @@ impl Host {
 pub(crate) struct Carried {
     pub(crate) frames: u64,
     pub(crate) super_frames: u64,
+    /// Those of them inside UDP tunnels.
+    pub(crate) in_tunnels: u64,
     pub(crate) unfinished_checksums: u64,
     pub(crate) undelivered: u64,
 }
@@ -129,6 +131,7 @@ fn carry(mut sides: [Vec<AnyQueue>; 2], stopped: &AtomicBool) -> Carried {
                 let Ok(count) = sides[from][queue].receive(&mut burst) else { continue };
                 for header in (0..count).filter_map(|index| VnetHeader::read(burst.frame(index))) {
                     carried.super_frames += u64::from(header.gso_type != 0);
+                    carried.in_tunnels += u64::from(header.is_in_tunnel());
                     carried.unfinished_checksums += u64::from(header.needs_checksum());
                 }
                 let mut outcome = TransmitOutcome::default();

@@ -147,19 +147,23 @@ fn agree_on_transport(
 }
 
 fn any_header() -> impl Strategy<Value = VnetHeader> {
-    let flags = prop::sample::select(vec![0u8, 1, 1, 1, 2, 3, 8]);
-    let gso_type = prop::sample::select(vec![0u8, 0, 1, 4, 5, 0x81, 0x84, 3, 0x80]);
+    let flags = prop::sample::select(vec![0u8, 1, 1, 1, 2, 3, 8, 9]);
+    let gso_type =
+        prop::sample::select(vec![0u8, 0, 1, 4, 5, 0x81, 0x84, 3, 0x80, 0x21, 0x41, 0x24, 0x45, 0x61]);
     let small = || prop_oneof![0u16..120, any::<u16>()];
-    let start = prop_oneof![4 => prop::sample::select(vec![34u16, 38, 54, 58, 74]), 1 => any::<u16>()];
+    let start =
+        prop_oneof![4 => prop::sample::select(vec![34u16, 38, 54, 58, 74]), 1 => any::<u16>()].boxed();
     let offset = prop_oneof![4 => prop::sample::select(vec![2u16, 6, 8, 16]), 1 => any::<u16>()];
-    (flags, gso_type, small(), small(), start, offset).prop_map(
-        |(flags, gso_type, header_length, gso_size, checksum_start, checksum_offset)| VnetHeader {
+    (flags, gso_type, small(), small(), start.clone(), offset, (start, small())).prop_map(
+        |(flags, gso_type, header_length, gso_size, checksum_start, checksum_offset, of_tunnel)| VnetHeader {
             flags,
             gso_type,
             header_length,
             gso_size,
             checksum_start,
             checksum_offset,
+            outer_transport: of_tunnel.0,
+            inner_network: of_tunnel.1,
         },
     )
 }

@@ -8,7 +8,6 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
-use super::Offloads;
 use super::any::AnyQueue;
 use super::datagram::DatagramQueue;
 use super::error::PortError;
@@ -37,8 +36,7 @@ pub(super) fn open(number: i32) -> Result<(Device, AnyQueue), PortError> {
     let flags = fcntl_getfl(&queue).map_err(|error| step("look at")(error.into()))?;
     fcntl_setfl(&queue, flags | OFlags::NONBLOCK).map_err(|error| step("set up")(error.into()))?;
     tun::set_header(&queue).map_err(step("set the virtio header of"))?;
-    let uso = tun::set_offload(&queue).map_err(step("set the offloads of"))?;
-    let offloads = Offloads { uso, ..Offloads::ALL };
+    let offloads = tun::set_offload(&queue).map_err(step("set the offloads of"))?;
     Ok((Device::Tap, AnyQueue::Tap(TapQueue::new(queue, offloads))))
 }
 

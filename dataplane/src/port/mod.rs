@@ -96,13 +96,15 @@ pub struct Offloads {
     pub tso6: bool,
     /// UDP super-frames (`VIRTIO_NET_HDR_GSO_UDP_L4`), both families.
     pub uso: bool,
+    /// Those super-frames that it takes, inside UDP tunnels too (Linux 6.17).
+    pub tunnel: bool,
 }
 
 impl Offloads {
     /// Everything.
-    pub const ALL: Self = Self { checksum: true, tso4: true, tso6: true, uso: true };
+    pub const ALL: Self = Self { checksum: true, tso4: true, tso6: true, uso: true, tunnel: true };
     /// Nothing: every frame must be whole.
-    pub const NONE: Self = Self { checksum: false, tso4: false, tso6: false, uso: false };
+    pub const NONE: Self = Self { checksum: false, tso4: false, tso6: false, uso: false, tunnel: false };
 }
 
 /// A port's place in the switch, never reused for another port: the slot is, with the next generation.

@@ -4,7 +4,8 @@
 //! Super-frames and unfinished checksums pass as on a TAP. Several queues share the device's flows as those of a TAP do
 //! ([`crate::sys::steering`]), or by the kernel's hash, which is the same for both directions. Limits: the kernel drops what comes while a socket's
 //! buffer is full, without telling; frames of protocols whose super-frames have no virtio description (SCTP) are
-//! lost. One recvmmsg(2) or sendmmsg(2) for up to 64 frames.
+//! lost, those of GRE and IP in IP refused (`offload-header`). Those inside UDP tunnels are told by what they carry
+//! ([`tunnel::describe`]), and cut before they go. One recvmmsg(2) or sendmmsg(2) for up to 64 frames.
 //!
 //! The device is raised and gets the MTU. The stack on this side hears nothing of it while the port is open
 //! ([`super::shield`]), and says nothing: ARP and IPv6 are switched off there and stay so. Nothing else of it is
@@ -25,6 +26,7 @@ use crate::sys::netlink::{Link, Netlink};
 use crate::sys::packet::{self, Received};
 use crate::sys::steering::{self, Hook};
 use crate::sys::sysctl::{self, Family};
+use crate::wire::tunnel;
 
 /// Bytes of frames that may wait in one socket, as the kernel accounts them: some forty super-frames. Without
 /// privileges the kernel grants less (`net.core.rmem_max`).
@@ -127,7 +129,10 @@ impl PortQueue for PacketQueue {
                 Ok(count) => {
                     for (index, received) in received[..count].iter().enumerate() {
                         match received {
-                            Received::Frame(length) => burst.commit_slot(first + index, *length),
+                            Received::Frame(length) => {
+                                burst.commit_slot(first + index, *length);
+                                tunnel::describe(burst.frame_mut(burst.len() - 1));
+                            }
                             Received::TooLong => skipped += 1,
                         }
                     }
@@ -171,8 +176,8 @@ impl PortQueue for PacketQueue {
     }
 
     fn offloads(&self) -> Offloads {
-        // The kernel segments and fills in checksums where the device itself does not.
-        Offloads::ALL
+        // The kernel segments and fills in checksums where the device itself does not. Of tunnels its header here cannot tell.
+        Offloads { tunnel: false, ..Offloads::ALL }
     }
 }
 

@@ -213,10 +213,11 @@ pub(super) fn open(
     let attached = (0..queues.max(1))
         .map(|queue| attach(device, existing.is_none() && queue == 0))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut offloads = Offloads { checksum: true, tso4: true, tso6: true, uso: true };
+    let mut offloads = Offloads::ALL;
     for queue in &attached {
         tun::set_header(queue).map_err(step("set the virtio header of"))?;
-        offloads.uso &= tun::set_offload(queue).map_err(step("set the offloads of"))?;
+        // The device's, whichever queue is asked.
+        offloads = tun::set_offload(queue).map_err(step("set the offloads of"))?;
     }
     let mut attached: Vec<_> =
         attached.into_iter().map(|descriptor| TapQueue::new(descriptor, offloads)).collect();

@@ -317,12 +317,7 @@ fn put_tag_back(slot: &mut [u8], length: usize, (protocol, information): (u16, u
     slot[TAG_AT..TAG_AT + 2].copy_from_slice(&protocol.to_be_bytes());
     slot[TAG_AT + 2..TAG_AT + TAG].copy_from_slice(&information.to_be_bytes());
     if let Some(mut header) = VnetHeader::read(slot) {
-        if header.needs_checksum() {
-            header.checksum_start = header.checksum_start.saturating_add(TAG as u16);
-        }
-        if header.gso_type != 0 {
-            header.header_length = header.header_length.saturating_add(TAG as u16);
-        }
+        header.move_offsets(|offset| offset.saturating_add(TAG as u16));
         header.write(slot);
     }
     length + TAG
@@ -354,6 +349,7 @@ mod tests {
             gso_size: 8,
             checksum_start: 34,
             checksum_offset: 16,
+            ..VnetHeader::default()
         }
         .write(&mut slot);
         slot[ETHERNET..ETHERNET + 12].fill(0xaa);

@@ -12,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use rustix::fs::OFlags;
 use rustix::ioctl::{Opcode, opcode};
 
+use crate::port::Offloads;
 use crate::wire::vnet_hdr::VnetHeader;
 
 /// The driver's device.
@@ -35,6 +36,8 @@ const TUN_F_TSO6: usize = 0x04;
 const TUN_F_TSO_ECN: usize = 0x08;
 const TUN_F_USO4: usize = 0x20;
 const TUN_F_USO6: usize = 0x40;
+const TUN_F_UDP_TUNNEL_GSO: usize = 0x080;
+const TUN_F_UDP_TUNNEL_GSO_CSUM: usize = 0x100;
 
 const TUNSETIFF: Opcode = opcode::write::<c_int>(b'T', 202);
 const TUNSETPERSIST: Opcode = opcode::write::<c_int>(b'T', 203);
@@ -141,20 +144,31 @@ pub fn set_header(queue: impl AsFd) -> io::Result<()> {
     check(unsafe { libc::ioctl(raw(&queue), code(TUNSETVNETLE), &raw const little_endian) })
 }
 
-/// Asks the kernel for unfinished frames: checksums to fill in, TCP super-frames and, where it knows them, UDP
-/// super-frames. Gives whether it knows them (Linux 6.2).
+/// Asks the kernel for unfinished frames, and gives those that it knows: checksums to fill in, TCP super-frames, UDP super-frames
+/// (Linux 6.2), and both inside UDP tunnels (Linux 6.17). To be called after [`set_header`], which makes room for the last.
 ///
 /// # Errors
 /// What the driver says.
-pub fn set_offload(queue: impl AsFd) -> io::Result<bool> {
-    let tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
-    match set(&queue, IntegerRequest::Offload, tcp | TUN_F_USO4 | TUN_F_USO6) {
-        Ok(()) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            set(queue, IntegerRequest::Offload, tcp).map(|()| false)
+pub fn set_offload(queue: impl AsFd) -> io::Result<Offloads> {
+    const TCP: usize = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+    const UDP: usize = TCP | TUN_F_USO4 | TUN_F_USO6;
+    const TUNNEL: usize = UDP | TUN_F_UDP_TUNNEL_GSO | TUN_F_UDP_TUNNEL_GSO_CSUM;
+    let offers = [
+        (TUNNEL, Offloads::ALL),
+        (UDP, Offloads { tunnel: false, ..Offloads::ALL }),
+        (TCP, Offloads { tunnel: false, uso: false, ..Offloads::ALL }),
+    ];
+    let mut refusal = io::Error::from_raw_os_error(libc::EINVAL);
+    for (flags, offloads) in offers {
+        match set(&queue, IntegerRequest::Offload, flags) {
+            Ok(()) => return Ok(offloads),
+            Err(error) => refusal = error,
         }
-        Err(error) => Err(error),
+        if refusal.raw_os_error() != Some(libc::EINVAL) {
+            break;
+        }
     }
+    Err(refusal)
 }
 
 /// Has a program ([`super::steering`]) choose the queue of what comes in, for all queues of the device; without one, the kernel does.

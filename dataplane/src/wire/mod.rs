@@ -5,7 +5,7 @@
 //!
 //! Reading: [`parse::parse`] walks one file a protocol, from [`ethernet`] to [`transport`]; [`quoted`] reads what an
 //! ICMP error quotes; [`igmp`] and [`mld`] what listeners tell. Writing: [`rewrite`] (what routing changes), [`reply`], [`reset`],
-//! [`question`], [`query`] and [`icmp_error`] (what the switch originates), [`segment`] (super-frames for ports that cannot take them). Writers panic only when the buffer
+//! [`question`], [`query`] and [`icmp_error`] (what the switch originates), [`segment`] (super-frames for ports that cannot take them; [`tunnel`] finds the packet inside one that a UDP tunnel carries). Writers panic only when the buffer
 //! that they are given is shorter than they say.
 
 pub mod arp;
@@ -37,6 +37,7 @@ pub mod router_advertisement;
 pub mod segment;
 pub mod sketch;
 pub mod transport;
+pub mod tunnel;
 pub mod vlan;
 pub mod vnet_hdr;
 

@@ -1,7 +1,7 @@
 //! Whether a `virtio_net_hdr` tells the truth about its frame.
 //!
 //! The header is the sender's word, and what it says is done to the frame *after* the verdict: a checksum is
-//! written, a super-frame is cut. So it may only name what was judged. The rules, beyond VIRTIO 1.2 section
+//! written, a super-frame is cut. So it may only name what was judged. The rules, beyond VIRTIO 1.4 section
 //! 5.1.6.2:
 //! - no flags or super-frame types but those that the ports negotiate; `header_length` within the frame;
 //! - a partial checksum stands at its protocol's own place. For UDP, and for protocols that the switch does not
@@ -10,9 +10,13 @@
 //! - a super-frame is TCP or UDP of the type's family, has a partial transport checksum, is no fragment (not
 //!   even an atomic one), and has a segment size: for TCP at least [`LEAST_TCP_SEGMENT`], for UDP one that makes
 //!   at most [`MOST_UDP_SEGMENTS`], the kernel's own bounds; a TCP super-frame opens and resets nothing (SYN, RST);
-//! - a fragment has no partial checksum: its sum covers the whole packet.
+//! - a fragment has no partial checksum: its sum covers the whole packet;
+//! - a super-frame inside a UDP tunnel is all that for its inner packet, which lies where the header says and ends where the outer
+//!   one does; the outer one is UDP of the family that the type names, no fragment, has its length, and has a checksum, which will
+//!   be that of each segment, or none, as the header says ([`super::tunnel`]). It has more than one segment: a device would leave
+//!   the outer checksum of a single one unfinished.
 //!
-//! A super-frame whose payload is one segment or less is a plain frame, as it is to the kernel.
+//! Any other super-frame whose payload is one segment or less is a plain frame, as it is to the kernel.
 //! Nothing here panics.
 
 use septum_rules::proto::Protocol;
@@ -20,6 +24,7 @@ use septum_rules::proto::Protocol;
 use super::checksum::SCTP_CHECKSUM_OFFSET;
 use super::tcp_flag::{RST, SYN};
 use super::transport::Transport;
+use super::tunnel::Inner;
 use super::vnet_hdr::{GsoType, VnetHeader};
 use crate::drop_reason::DropReason;
 
@@ -46,7 +51,7 @@ pub struct Extent {
     pub has_fragment_header: bool,
 }
 
-/// Judges `vnet` against the frame of `length` bytes in which `transport` lies as `extent` says.
+/// Judges `vnet` against the frame (Ethernet) in which `transport` lies as `extent` says.
 ///
 /// # Errors
 /// [`DropReason::OffloadHeader`]
@@ -54,11 +59,11 @@ pub struct Extent {
 #[inline]
 pub fn check(
     vnet: &VnetHeader,
-    length: usize,
+    frame: &[u8],
     transport: Transport,
     extent: Extent,
 ) -> Result<(), DropReason> {
-    if is_plain(vnet, length) || is_truthful(vnet, length, transport, extent) {
+    if is_plain(vnet, frame.len()) || is_truthful(vnet, frame, transport, extent) {
         Ok(())
     } else {
         Err(DropReason::OffloadHeader)
@@ -82,21 +87,36 @@ pub fn is_plain(vnet: &VnetHeader, length: usize) -> bool {
 }
 
 #[inline(never)]
-fn is_truthful(vnet: &VnetHeader, length: usize, transport: Transport, extent: Extent) -> bool {
-    let known_flags = VnetHeader::NEEDS_CHECKSUM | VnetHeader::DATA_VALID;
+fn is_truthful(vnet: &VnetHeader, frame: &[u8], transport: Transport, extent: Extent) -> bool {
+    let is_in_tunnel = vnet.is_in_tunnel();
+    let of_tunnels = if is_in_tunnel { VnetHeader::TUNNEL_CHECKSUM } else { 0 };
+    let known_flags = VnetHeader::NEEDS_CHECKSUM | VnetHeader::DATA_VALID | of_tunnels;
     let Some(gso) = vnet.gso() else { return false };
     if vnet.flags & !known_flags != 0
         || !vnet.needs_checksum()
         || extent.is_fragment
-        || usize::from(vnet.header_length) > length
+        || usize::from(vnet.header_length) > frame.len()
     {
         return false;
     }
+    if gso == GsoType::None {
+        return is_at_own_place(vnet, &transport, &extent)
+            || is_behind_header(vnet, transport.layer4.protocol, &extent);
+    }
+    if !is_in_tunnel {
+        return is_super_frame(vnet, gso, &transport, &extent);
+    }
+    Inner::of(vnet, frame, transport, &extent).is_some_and(|Inner { transport, extent, .. }| {
+        is_super_frame(vnet, gso, &transport, &extent)
+            && extent.end - extent.payload > usize::from(vnet.gso_size)
+    })
+}
+
+/// Whether the packet that is cut is of the kind that the type names, and may be cut.
+fn is_super_frame(vnet: &VnetHeader, gso: GsoType, transport: &Transport, extent: &Extent) -> bool {
     let protocol = transport.layer4.protocol;
-    let at_own_place = usize::from(vnet.checksum_start) == extent.transport
-        && own_place(protocol) == Some(vnet.checksum_offset);
     let fits = match gso {
-        GsoType::None => return at_own_place || is_behind_header(vnet, protocol, &extent),
+        GsoType::None => false,
         GsoType::Tcpv4 | GsoType::Tcpv6 => {
             protocol == Protocol::TCP
                 && extent.is_v4 == (gso == GsoType::Tcpv4)
@@ -109,7 +129,13 @@ fn is_truthful(vnet: &VnetHeader, length: usize, transport: Transport, extent: E
                 && extent.end - extent.payload <= usize::from(vnet.gso_size) * MOST_UDP_SEGMENTS
         }
     };
-    fits && at_own_place && !extent.has_fragment_header
+    fits && is_at_own_place(vnet, transport, extent) && !extent.has_fragment_header
+}
+
+/// Whether the partial checksum is that of this very packet.
+fn is_at_own_place(vnet: &VnetHeader, transport: &Transport, extent: &Extent) -> bool {
+    usize::from(vnet.checksum_start) == extent.transport
+        && own_place(transport.layer4.protocol) == Some(vnet.checksum_offset)
 }
 
 /// Where the checksum stands in the header of `protocol`, for those that the switch reads.

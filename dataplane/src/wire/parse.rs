@@ -98,7 +98,7 @@ fn ipv4(frame: &[u8], link: &Link, vnet: &VnetHeader) -> Parsed {
         is_fragment: header.fragment.is_some(),
         has_fragment_header: header.fragment.is_some(),
     };
-    offload::check(vnet, frame.len(), transport, extent)?;
+    offload::check(vnet, frame, transport, extent)?;
     Ok(link.headers(Content::Ip(IpPacket {
         flow: flow(IpAddr::V4(header.source), IpAddr::V4(header.destination), transport.layer4),
         network: network as u16,
@@ -150,7 +150,7 @@ fn ipv6(frame: &[u8], link: &Link, vnet: &VnetHeader) -> Parsed {
         is_fragment: extensions.fragment.is_some(),
         has_fragment_header: extensions.has_fragment_header,
     };
-    offload::check(vnet, frame.len(), transport, extent)?;
+    offload::check(vnet, frame, transport, extent)?;
     Ok(link.headers(Content::Ip(IpPacket {
         flow: flow(IpAddr::V6(header.source), IpAddr::V6(header.destination), transport.layer4),
         network: network as u16,
