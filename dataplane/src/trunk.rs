@@ -121,8 +121,8 @@ fn move_offsets(frame: &mut [u8], moved: impl Fn(u16) -> u16) {
     let Some(mut vnet) = VnetHeader::read(frame) else { return };
     let of_tunnel = (vnet.outer_transport, vnet.inner_network);
     vnet.move_offsets(moved);
-    // Linux does not count the tag that it puts into a frame among these two offsets (`virtio_net_hdr_tnl_from_skb`): they are
-    // already those of the frame without it.
+    // Linux (6.18) does not count the tag that it puts into a frame among these two offsets (`virtio_net_hdr_tnl_from_skb`): they
+    // are already those of the frame without it.
     if vnet.is_in_tunnel() && transport_of(&frame[ETHERNET..]) == Some(usize::from(of_tunnel.0)) {
         (vnet.outer_transport, vnet.inner_network) = of_tunnel;
     }

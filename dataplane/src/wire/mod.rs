@@ -5,8 +5,9 @@
 //!
 //! Reading: [`parse::parse`] walks one file a protocol, from [`ethernet`] to [`transport`]; [`quoted`] reads what an
 //! ICMP error quotes; [`igmp`] and [`mld`] what listeners tell. Writing: [`rewrite`] (what routing changes), [`reply`], [`reset`],
-//! [`question`], [`query`] and [`icmp_error`] (what the switch originates), [`segment`] (super-frames for ports that cannot take them; [`tunnel`] finds the packet inside one that a UDP tunnel carries). Writers panic only when the buffer
-//! that they are given is shorter than they say.
+//! [`question`], [`query`] and [`icmp_error`] (what the switch originates), [`segment`] (super-frames for ports that
+//! cannot take them; [`tunnel`] finds the packet inside one that a UDP tunnel carries). Writers panic only when the buffer that they
+//! are given is shorter than they say.
 
 pub mod arp;
 pub mod checksum;

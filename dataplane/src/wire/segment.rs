@@ -288,8 +288,8 @@ impl<'a> Segments<'a> {
         segment[field..field + 2].copy_from_slice(&checksum.to_be_bytes());
     }
 
-    /// Writes length and checksum of the UDP header that carries a segment; `inner_pseudo_header` is that of the segment's transport header,
-    /// which is written.
+    /// Writes length and checksum of the UDP header that carries a segment; `inner_pseudo_header` is the sum of the segment's own,
+    /// whose checksum is written.
     fn write_carrier(
         &self,
         carrier: &Layer,

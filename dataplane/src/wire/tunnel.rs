@@ -97,8 +97,8 @@ impl Inner {
     }
 }
 
-/// One behind the headers that each segment of a super-frame repeats, from the Ethernet header; `behind` is where those of the outer packet end.
-/// `frame` has its virtio header, which told the truth.
+/// One behind the headers that each segment of a super-frame repeats, from the Ethernet header; `behind` is where those of the
+/// outer packet end. `frame` has its virtio header, `vnet`, which told the truth.
 pub fn headers_end(vnet: &VnetHeader, frame: &[u8], behind: u16) -> usize {
     if !vnet.is_in_tunnel() {
         return usize::from(behind);
