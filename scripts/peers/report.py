@@ -8,7 +8,7 @@ import statistics
 
 from .bench import VALUES
 
-LIMIT = "copy-loop"
+LIMIT, OURS = "copy-loop", "septum"
 
 
 def medians(rows):
@@ -26,6 +26,14 @@ def medians(rows):
     return result
 
 
+def times_theirs(rows, peer):
+    """Our frames a second, one flow, over those of a peer in the same round: the median of the rounds. What the README says."""
+    rates = {(row["peer"], row["round"]): row["value"] for row in rows if row["figure"] == "frames"}
+    pairs = [(rate, rates.get((peer, number))) for (name, number), rate in rates.items() if name == OURS]
+    ratios = [ours / theirs for ours, theirs in pairs if theirs]
+    return f"{statistics.median(ratios):.3g}" if ratios else ""
+
+
 def text_of(value):
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
@@ -35,13 +43,13 @@ def table(rows):
     figures = medians(rows)
     peers = list(dict.fromkeys(row["peer"] for row in rows))
     heads = [f"{VALUES[figure][3]}, {VALUES[figure][1]}" for figure in figures]
-    lines = [f"| | {' | '.join(heads)} |", f"|---{'|---:' * len(figures)}|"]
+    lines = [f"| | {' | '.join(heads)} | frames of {OURS}, one flow, over its |", f"|---{'|---:' * len(figures)}|---:|"]
     for peer in peers:
         cells = []
         for values in figures.values():
             value, ratio = values.get(peer, (None, None))
             cells.append("" if value is None else text_of(value) + (f" ({ratio:.3g})" if ratio else ""))
-        lines.append(f"| {peer} | {' | '.join(cells)} |")
+        lines.append(f"| {peer} | {' | '.join(cells)} | {times_theirs(rows, peer)} |")
     return "\n".join(lines)
 
 
@@ -97,7 +105,8 @@ def write(folder, rows, command, peers):
     rounds = max((row["round"] for row in rows), default=0)
     about = "\n".join(f"- `{peer.name}`: {peer.about}" for peer in peers)
     text = (
-        f"# Beside its peers\n\n    {command}\n\nMedians of {rounds} round{'s' * (rounds > 1)}, in brackets the median ratio to the copy loop of the same round; {machine()}. "
+        f"# Beside its peers\n\n    {command}\n\nMedians of {rounds} round{'s' * (rounds > 1)}, in brackets the median ratio to the copy loop of the same round, "
+        f"in the last column that of {OURS}'s frames to the row's; {machine()}. "
         "All peers, the senders and the receivers share the processors, so figures are this machine's: compare the ratios.\n\n"
         f"{table(rows)}\n\n{about}\n\n![The same as bars](peers.svg)\n"
     )
