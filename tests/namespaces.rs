@@ -63,6 +63,8 @@ mod spoofing;
 mod stack;
 #[path = "namespaces/state.rs"]
 mod state;
+#[path = "namespaces/steering.rs"]
+mod steering;
 #[path = "namespaces/trunks.rs"]
 mod trunks;
 #[path = "namespaces/tunnels.rs"]
@@ -107,6 +109,7 @@ fn between_hosts() -> Vec<Trial> {
         flood::trials(),
         closing::trials(),
         stack::trials(),
+        steering::trials(),
     ];
     modules.into_iter().flatten().collect()
 }

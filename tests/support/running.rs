@@ -29,6 +29,7 @@ pub(crate) struct Running {
     child: Child,
     output: Lines,
     errors: Lines,
+    said_at_start: Vec<String>,
 }
 
 impl Running {
@@ -40,9 +41,14 @@ impl Running {
         let mut child = command.spawn()?;
         let output = Lines::of(child.stdout.take().ok_or("no pipe")?);
         let errors = Lines::of(child.stderr.take().ok_or("no pipe")?);
-        let running = Self { child, output, errors };
-        running.errors.until(|line| line.contains("forwarding for"))?;
+        let mut running = Self { child, output, errors, said_at_start: Vec::new() };
+        running.said_at_start = running.errors.until(|line| line.contains("forwarding for"))?;
         Ok(running)
+    }
+
+    /// What it said on standard error until it forwarded.
+    pub(crate) fn said_at_start(&self) -> &[String] {
+        &self.said_at_start
     }
 
     pub(crate) fn pid(&self) -> Pid {
