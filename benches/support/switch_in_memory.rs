@@ -48,7 +48,7 @@ impl PortQueue for Sink {
 /// Addresses of each workload.
 const ADDRESSES: u32 = 32;
 
-/// `count` rules over named networks, which do not decide, beside one that admits udp from a to b.
+/// `count` rules over named networks, which do not decide, beside one that admits UDP and TCP from a to b.
 fn policy(count: usize) -> String {
     let mut text = String::from(
         r#"
@@ -69,7 +69,7 @@ labels = { app = "b" }
 name = "measured"
 from = "app=a"
 to = "app=b"
-allow = ["udp/9"]
+allow = ["udp/9", "tcp/9"]
 [cidr]
 "#,
     );
@@ -122,76 +122,103 @@ impl Traffic {
     const BURSTS_A_TICK: u32 = 8;
 }
 
-/// A switch with two ports, and the frames of some flows from the first to the second.
-pub(crate) struct SwitchInMemory {
-    snapshot: Snapshot,
-    forwarder: Forwarder,
+/// The ports of the workloads a and b.
+pub(crate) const A: PortId = PortId { slot: 0, generation: 0 };
+pub(crate) const B: PortId = PortId { slot: 1, generation: 0 };
+
+/// The policy of so many rules beside the one that decides, at these ports, for so many workers.
+pub(crate) fn snapshot(rules: usize, workers: usize) -> Snapshot {
+    let loaded = load_text("bench.toml", &policy(rules)).unwrap_or_else(|error| panic!("{error}"));
+    let compiled = CompiledPolicy::compile(loaded.policy.into(), "2026-01-01".parse().unwrap()).unwrap();
+    let ports = HashMap::from([(Arc::from("a"), A), (Arc::from("b"), B)]);
+    Snapshot::new(compiled, &ports, workers, 1, 1)
+}
+
+/// The frame of 60 bytes that opens a flow from a's address of this number to b's.
+pub(crate) fn frame(pair: u32, layer4: Layer4) -> Vec<u8> {
+    let [source, destination] =
+        [[10, 77, (pair % ADDRESSES) as u8, 1], [10, 77, (pair / ADDRESSES) as u8, 2]];
+    let flow = FlowKey {
+        domain: DomainId::default(),
+        source: source.into(),
+        destination: destination.into(),
+        layer4,
+    };
+    let macs = [1, 2].map(|last| MacAddress([2, 0, 0, 0, 0, last]));
+    let mut frame = vec![0; ETHERNET];
+    frame.extend(sketch::opening(&flow, macs[0], macs[1]));
+    frame.resize(ETHERNET + 60, 0);
+    frame
+}
+
+/// What a worker has of its own.
+pub(crate) struct Lane {
+    pub(crate) forwarder: Forwarder,
     queues: Queues<Sink>,
-    frames: Vec<Vec<u8>>,
-    next: usize,
-    bursts: u32,
-    kind: Kind,
-    burst: Burst,
+    pub(crate) burst: Burst,
     plan: Plan,
     segmenter: Segmenter,
 }
 
-const A: PortId = PortId { slot: 0, generation: 0 };
-const B: PortId = PortId { slot: 1, generation: 0 };
-
-impl SwitchInMemory {
-    /// A switch that has seen no frame yet.
-    pub(crate) fn new(traffic: Traffic) -> Self {
-        let loaded =
-            load_text("bench.toml", &policy(traffic.rules)).unwrap_or_else(|error| panic!("{error}"));
-        let compiled = CompiledPolicy::compile(loaded.policy.into(), "2026-01-01".parse().unwrap()).unwrap();
-        let ports = HashMap::from([(Arc::from("a"), A), (Arc::from("b"), B)]);
+impl Lane {
+    /// The worker of this number; the table is all workers'.
+    pub(crate) fn new(worker: usize, table: Arc<ConnectionTable>) -> Self {
         let mut queues = Queues::default();
         queues.attach(A, Sink);
         queues.attach(B, Sink);
-        let port = if traffic.kind == Kind::Refuse { 10 } else { 9 };
-        let frame = |flow: u32| {
-            // Where one pair has no ports left, another's begin.
-            let pair = flow % traffic.pairs + (flow >> 16);
-            let [source, destination] =
-                [[10, 77, (pair % ADDRESSES) as u8, 1], [10, 77, (pair / ADDRESSES) as u8, 2]];
-            let flow = FlowKey {
-                domain: DomainId::default(),
-                source: source.into(),
-                destination: destination.into(),
-                layer4: Layer4::ports(Protocol::UDP, flow as u16, port),
-            };
-            let macs = [1, 2].map(|last| MacAddress([2, 0, 0, 0, 0, last]));
-            let mut frame = vec![0; ETHERNET];
-            frame.extend(sketch::opening(&flow, macs[0], macs[1]));
-            frame.resize(ETHERNET + 60, 0);
-            frame
-        };
         Self {
-            snapshot: Snapshot::new(compiled, &ports, 1, 1, 1),
-            forwarder: Forwarder::new(
-                0,
-                Arc::new(ConnectionTable::new(1 << 20)),
-                Arc::new(WorkerCells::new(2)),
-                None,
-            ),
+            forwarder: Forwarder::new(worker, table, Arc::new(WorkerCells::new(2)), None),
             queues,
-            frames: (0..traffic.flows).map(frame).collect(),
-            next: 0,
-            bursts: 0,
-            kind: traffic.kind,
             burst: Burst::default(),
             plan: Plan::default(),
             segmenter: Segmenter::default(),
         }
     }
 
+    /// Sees the frames of the burst through.
+    pub(crate) fn forward(&mut self, snapshot: &Snapshot, ingress: PortId, tick: Tick) {
+        let time = BurstTime { tick, unix_ms: 0 };
+        self.forwarder.decide(snapshot, ingress, &mut self.burst, time, &mut self.plan);
+        let cells = Arc::clone(&self.forwarder.cells);
+        deliver(&self.plan, &self.burst, ingress, &mut self.queues, &mut self.segmenter, &cells);
+    }
+}
+
+/// A switch with two ports and one worker, and the frames of some flows from the first port to the second.
+pub(crate) struct SwitchInMemory {
+    snapshot: Snapshot,
+    lane: Lane,
+    frames: Vec<Vec<u8>>,
+    next: usize,
+    bursts: u32,
+    kind: Kind,
+}
+
+impl SwitchInMemory {
+    /// A switch that has seen no frame yet.
+    pub(crate) fn new(traffic: Traffic) -> Self {
+        let port = if traffic.kind == Kind::Refuse { 10 } else { 9 };
+        let frame = |flow: u32| {
+            // Where one pair has no ports left, another's begin.
+            let pair = flow % traffic.pairs + (flow >> 16);
+            frame(pair, Layer4::ports(Protocol::UDP, flow as u16, port))
+        };
+        Self {
+            snapshot: snapshot(traffic.rules, 1),
+            lane: Lane::new(0, Arc::new(ConnectionTable::new(1 << 20))),
+            frames: (0..traffic.flows).map(frame).collect(),
+            next: 0,
+            bursts: 0,
+            kind: traffic.kind,
+        }
+    }
+
     /// Puts the next 64 frames in and sees them through. Copying them in is part of the figure, as reading them is of
     /// a device's.
     pub(crate) fn run(&mut self) {
-        self.burst.clear();
+        self.lane.burst.clear();
         for _ in 0..BURST {
-            self.burst.push(&self.frames[self.next]);
+            self.lane.burst.push(&self.frames[self.next]);
             self.next += 1;
             if self.next == self.frames.len() {
                 self.next = 0;
@@ -199,15 +226,12 @@ impl SwitchInMemory {
         }
         self.bursts += 1;
         let tick = if self.kind == Kind::Open { self.bursts / Traffic::BURSTS_A_TICK } else { 0 };
-        let time = BurstTime { tick: Tick(1 + tick), unix_ms: 0 };
-        self.forwarder.decide(&self.snapshot, A, &mut self.burst, time, &mut self.plan);
-        let cells = Arc::clone(&self.forwarder.cells);
-        deliver(&self.plan, &self.burst, A, &mut self.queues, &mut self.segmenter, &cells);
+        self.lane.forward(&self.snapshot, A, Tick(1 + tick));
     }
 
     /// Holds the counters against the kind of traffic: a bench that measures something else than it says is worse than none.
     pub(crate) fn assert_kind(&self) {
-        let cells = &self.forwarder.cells;
+        let cells = &self.lane.forwarder.cells;
         let (received, transmitted) =
             (cells.port(A.slot).received.get(), cells.port(B.slot).transmitted.get());
         let expected = if self.kind == Kind::Refuse { 0 } else { received };
