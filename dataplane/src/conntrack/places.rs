@@ -13,6 +13,8 @@
 
 use std::ops::Range;
 
+use crossbeam_utils::CachePadded;
+
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Entries of a bucket.
@@ -68,7 +70,8 @@ pub(super) fn part_of(whole: Range<usize>, part: u32, parts: u32) -> Range<usize
 #[derive(Debug)]
 pub(super) struct Places {
     regions: [Region; 2],
-    held: [AtomicU64; 2],
+    /// Written whenever a connection begins or ends: not beside what only packets read.
+    held: CachePadded<[AtomicU64; 2]>,
     /// Buckets that a search beyond a key's own goes through, its own included. Only grows.
     reach: AtomicU32,
 }
@@ -88,7 +91,7 @@ impl Places {
             0 => [region(0, 0, outer), region(1, outer, 0)],
             _ => [region(0, 0, inner), region(1, inner, outer)],
         };
-        Self { regions, held: [0, 0].map(AtomicU64::new), reach: AtomicU32::new(1) }
+        Self { regions, held: [0, 0].map(AtomicU64::new).into(), reach: AtomicU32::new(1) }
     }
 
     /// Entries of all regions.

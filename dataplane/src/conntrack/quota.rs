@@ -4,13 +4,16 @@
 //! both are taken by one addition. What was taken beyond a bound is given back at once, so for a moment a count may be
 //! above its bound, by one for each worker, and nothing is remembered for it.
 
+use crossbeam_utils::CachePadded;
+
 use super::sync::{AtomicU64, Ordering};
 
 /// The accounts of all port slots, and of all together.
 #[derive(Debug)]
 pub(super) struct Accounts {
     owners: Box<[AtomicU64]>,
-    all: AtomicU64,
+    /// On a line of its own: what every packet reads stands beside the accounts.
+    all: CachePadded<AtomicU64>,
 }
 
 const ONE: u64 = 1;
@@ -26,7 +29,7 @@ pub(super) enum Met {
 
 impl Accounts {
     pub(super) fn new(slots: usize) -> Self {
-        Self { owners: (0..slots).map(|_| AtomicU64::new(0)).collect(), all: AtomicU64::new(0) }
+        Self { owners: (0..slots).map(|_| AtomicU64::new(0)).collect(), all: AtomicU64::new(0).into() }
     }
 
     fn of(&self, owner: u16) -> &AtomicU64 {
