@@ -12,6 +12,7 @@ use std::os::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use crate::sys::pages::Pages;
+use crate::sys::prefetch::prefetch;
 use crate::sys::uring::{Place, Ring};
 use crate::wire::vnet_hdr::VnetHeader;
 
@@ -186,6 +187,14 @@ impl Burst {
     /// When `index` is not below [`Burst::len`].
     pub fn frame(&self, index: usize) -> &[u8] {
         &self.memory[self.range(index)]
+    }
+
+    /// Asks for the first line of some slots, which has headers up to the ports.
+    #[inline]
+    pub fn request(&self, slots: Range<usize>) {
+        for index in slots.start..slots.end.min(self.count) {
+            prefetch(&self.memory[index * SLOT]);
+        }
     }
 
     /// All frames, each with its virtio header.
