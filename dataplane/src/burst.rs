@@ -12,7 +12,7 @@ use std::os::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use crate::sys::pages::Pages;
-use crate::sys::prefetch::prefetch;
+use crate::sys::prefetch::prefetch_at;
 use crate::sys::uring::{Place, Ring};
 use crate::wire::vnet_hdr::VnetHeader;
 
@@ -189,19 +189,16 @@ impl Burst {
         &self.memory[self.range(index)]
     }
 
-    /// Asks for the first line of some slots, which has headers up to the ports.
-    #[inline]
-    pub fn request(&self, slots: Range<usize>) {
-        for index in slots.start..slots.end.min(self.count) {
-            prefetch(&self.memory[index * SLOT]);
-        }
-    }
-
-    /// All frames, each with its virtio header.
+    /// All frames, each with its virtio header. Some places ahead, a frame's first line is asked for, which has its headers up to the
+    /// ports: every slot lies on a page of its own.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let lengths = &self.lengths[..self.count];
-        self.memory.chunks_exact(SLOT).zip(lengths).map(|(slot, length)| &slot[..*length as usize])
+        const AHEAD: usize = 8;
+        let (first, lengths) = (self.memory.as_ptr(), &self.lengths[..self.count]);
+        self.memory.chunks_exact(SLOT).zip(lengths).enumerate().map(move |(index, (slot, length))| {
+            prefetch_at(first.wrapping_add((index + AHEAD) % BURST * SLOT));
+            &slot[..*length as usize]
+        })
     }
 
     /// The frame with its virtio header.

@@ -125,7 +125,6 @@ impl Survey {
         // Behind an uplink, pairs are whoever likes: they would crowd out those of the policy's authors.
         let is_known = matches!(from, Station::Member(member) if member.limiter.is_none());
         let mut is_common = 0;
-        burst.request(0..2 * ConnectionTable::REQUESTED);
         for (index, frame) in burst.iter().enumerate() {
             bytes += frame.len().saturating_sub(ETHERNET) as u64;
             let (common, ways) = (&mut self.common[index], &self.ways);
@@ -142,9 +141,6 @@ impl Survey {
             }
             if index % ConnectionTable::REQUESTED == ConnectionTable::REQUESTED - 1 {
                 self.request(index + 1, table);
-                burst.request(
-                    index + 1 + ConnectionTable::REQUESTED..index + 1 + 2 * ConnectionTable::REQUESTED,
-                );
             }
         }
         if !burst.len().is_multiple_of(ConnectionTable::REQUESTED) {

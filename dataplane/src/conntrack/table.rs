@@ -302,10 +302,21 @@ impl ConnectionTable {
             Packet::Other => {}
         }
         let deadline = terms.deadline(entry.protocol, next, now);
-        // Within one tick the packets of a connection under way change nothing.
-        if state_word(deadline, entry.control, next.to_bits()) != entry.state_word {
-            self.move_on(*entry, direction, packet, next, terms, now);
+        let changed = state_word(deadline, entry.control, next.to_bits());
+        // Most packets of a connection under way change nothing, and most of the others the deadline alone.
+        if changed == entry.state_word
+            || (changed as u32 == entry.state_word as u32 && self.put_off(entry, changed))
+        {
+            return;
         }
+        self.move_on(*entry, direction, packet, next, terms, now);
+    }
+
+    /// Puts a later deadline in; false where another worker has changed the state word meanwhile.
+    #[inline(always)]
+    fn put_off(&self, entry: &Entry, changed: u64) -> bool {
+        let word = &self.words(entry.index)[6];
+        word.compare_exchange(entry.state_word, changed, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Puts the state `next` and its deadline in.
