@@ -113,7 +113,7 @@ fn continues_elsewhere(
     packet: &Packet,
     now: Tick,
 ) -> Option<Option<VerdictId>> {
-    let entry = table.find_elsewhere(&connection.key, connection.hash, now)?;
+    let entry = table.find(&connection.key, connection.hash, now)?;
     goes_on(table, snapshot, connection, entry, packet, now)
 }
 

@@ -213,24 +213,16 @@ impl ConnectionTable {
         self.look(preferred, key, hash, has_ends).filter(|entry| !entry.is_expired(now))
     }
 
-    /// The same, but everywhere else.
-    #[inline]
-    pub fn find_elsewhere(&self, key: &ConnectionKey, hash: u64, now: Tick) -> Option<Entry> {
-        self.find_live_elsewhere(key, hash).filter(|entry| !entry.is_expired(now))
-    }
-
     /// The live entry of `key`, expired or not.
     #[inline]
     pub(super) fn find_live(&self, key: &ConnectionKey, hash: u64) -> Option<Entry> {
-        let preferred = self.places.most_used().preferred(hash);
-        self.look(preferred, key, hash, key.has_ends()).or_else(|| self.find_live_elsewhere(key, hash))
-    }
-
-    #[inline]
-    fn find_live_elsewhere(&self, key: &ConnectionKey, hash: u64) -> Option<Entry> {
+        // Asked once: which of the two regions is the more used may change between two questions, and one entry would be left out.
         let (region, other) = self.places.in_use();
-        let is_displaced = self.words(region.preferred(hash))[5].load(Ordering::Relaxed) & DISPLACED != 0;
-        if is_displaced || other.is_some() { self.find_further(key, hash, region, other) } else { None }
+        let preferred = region.preferred(hash);
+        self.look(preferred, key, hash, key.has_ends()).or_else(|| {
+            let is_displaced = self.words(preferred)[5].load(Ordering::Relaxed) & DISPLACED != 0;
+            if is_displaced || other.is_some() { self.find_further(key, hash, region, other) } else { None }
+        })
     }
 
     /// The live entry of `key` behind the first one of `region`.
