@@ -156,7 +156,7 @@ impl fmt::Debug for State {
 
 impl State {
     /// A state without a history.
-    pub const fn new(phase: Phase, opened_down: bool) -> Self {
+    pub fn new(phase: Phase, opened_down: bool) -> Self {
         Self(phase as u16 | if opened_down { OPENED_DOWN } else { 0 })
     }
 
