@@ -10,13 +10,15 @@ use septum::port::{Device, Substitute};
 use crate::namespace::needs_tun;
 use crate::ports::{Carried, Host, PATIENCE, Wire};
 
+/// What two ports of a pair are made of, and its name.
+pub(crate) const PAIRS: [(&str, Substitute, Substitute); 3] = [
+    ("tap_to_tap", Substitute::Never, Substitute::Never),
+    ("veth_to_veth", Substitute::Always, Substitute::Always),
+    ("tap_to_veth", Substitute::Never, Substitute::Always),
+];
+
 pub(crate) fn trials() -> Vec<Trial> {
-    let pairs = [
-        ("tap_to_tap", Substitute::Never, Substitute::Never),
-        ("veth_to_veth", Substitute::Always, Substitute::Always),
-        ("tap_to_veth", Substitute::Never, Substitute::Always),
-    ];
-    pairs
+    PAIRS
         .into_iter()
         .map(|(name, one, other)| {
             let test = move || both_families(one, other);

@@ -6,16 +6,11 @@ use septum::port::Substitute;
 use crate::kernel;
 use crate::namespace::needs_tun;
 use crate::ports::{Host, Wire};
-use crate::traffic::transfer;
+use crate::traffic::{PAIRS, transfer};
 use crate::vxlan::{CARRIERS, needs_vxlan};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let pairs = [
-        ("tap_to_tap", Substitute::Never, Substitute::Never),
-        ("veth_to_veth", Substitute::Always, Substitute::Always),
-        ("tap_to_veth", Substitute::Never, Substitute::Always),
-    ];
-    pairs
+    PAIRS
         .into_iter()
         .map(|(name, one, other)| {
             let test = move || super_frames_pass(one, other);
